@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+#include "reaper/run.h"
+
+#include "common/child-reaper.h"
+#include "reaper/privileges.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REAP_TURN 128
+#define LOG_TURN  (64u * 1024)
+/* Before an end is told: what the dead may have left in the pipe, and not more when others go
+ * on writing. */
+#define LOG_WORDS (128u * 1024)
+
+/* In .bss, of which only what is used becomes memory. */
+static _Alignas(4096) struct event_store store;
+static struct run the_run;
+
+/* --- the record for the next activator --------------------------------------------------- */
+
+static void record_name(const struct run *r, char name[40])
+{
+    snprintf(name, 40, "runs/%llu", (unsigned long long)r->id);
+}
+
+static void record_write(const struct run *r)
+{
+    char name[40];
+    char target[64];
+    uint64_t start = 0;
+
+    process_parent(getpid(), &start, NULL);
+    record_name(r, name);
+    snprintf(target, sizeof target, "%d.%llu", (int)getpid(), (unsigned long long)start);
+    /* Without it the activator does not know to wait for us; it takes us all the same. */
+    int result = symlinkat(target, r->folder, name);
+    (void)result;
+}
+
+static void record_remove(const struct run *r)
+{
+    char name[40];
+
+    record_name(r, name);
+    unlinkat(r->folder, name, 0);
+}
+
+/* --- the end ----------------------------------------------------------------------------- */
+
+static void leave(struct run *r)
+{
+    if (r->id != 0) {
+        log_close(&r->log);
+        record_remove(r);
+    }
+    loop_end(&r->loop, 0);
+}
+
+void run_leave_if_done(struct run *r)
+{
+    if (r->id == 0 || !r->empty)
+        return;
+    /* Acknowledged to the end; or whoever serves the bus now does not want to know. */
+    if (r->events.count == 0 || (r->link.refused && !link_is_up(&r->link)))
+        leave(r);
+}
+
+static void on_session_over(void *data)
+{
+    struct run *r = data;
+
+    if (r->id == 0 || r->empty)
+        leave(r);
+    else
+        stop_begin(&r->stop, false);
+}
+
+static int read_all(void *data, struct process_tree *tree)
+{
+    (void)data;
+    return process_tree_read(tree, getpid(), NULL, 0);
+}
+
+void run_signal_all(void *data, int number, bool and_continue, struct signalled *count)
+{
+    tree_signal_read(read_all, data, number, and_continue, count);
+}
+
+/* --- the log ----------------------------------------------------------------------------- */
+
+static void pipe_ended(struct run *r)
+{
+    /* Stays open: the last writer may have left for good, but closing it is no gain. */
+    loop_remove(&r->loop, &r->pipe);
+}
+
+static void on_pipe(void *data, uint32_t events)
+{
+    struct run *r = data;
+
+    (void)events;
+    log_drain(&r->log, LOG_TURN);
+    if (r->log.pipe < 0)
+        pipe_ended(r);
+}
+
+/* What the dead has written, before its end is told. */
+static void log_catch_up(struct run *r)
+{
+    log_drain(&r->log, LOG_WORDS);
+    log_flush(&r->log);
+    if (r->log.pipe < 0)
+        pipe_ended(r);
+}
+
+/* --- reaping ----------------------------------------------------------------------------- */
+
+static void nothing_left(struct run *r)
+{
+    if (r->empty)
+        return;
+    r->empty = true;
+    log_catch_up(r);
+    events_empty(&r->events);
+    if (r->stop.active) {
+        stop_cancel(&r->stop);
+        run_tell(r);
+        leave(r);
+    }
+}
+
+static void ended(struct run *r, const siginfo_t *info)
+{
+    bool bad = info->si_code != CLD_EXITED || info->si_status != 0;
+    uint8_t flags = info->si_pid == r->pid ? EVENT_FIRST : EVENT_ADOPTED;
+
+    log_catch_up(r);
+    events_exit(&r->events, info, flags, bad ? r->log.words : "");
+}
+
+/* Waits for what has ended. Children that are not waited for as the queue is full stay zombies:
+ * the kernel keeps their status for us. */
+static void reap(struct run *r)
+{
+    for (int n = 0; n < REAP_TURN && !events_full(&r->events); n++) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno == ECHILD && r->id != 0)
+                nothing_left(r);
+            break;
+        }
+        if (info.si_pid == 0)
+            break;
+        if (r->id != 0)
+            ended(r, &info);
+        if (n == REAP_TURN - 1)
+            loop_arm(&r->loop, &r->again, 0);
+    }
+    if (!r->empty && r->kill_until > 0 && loop_now() < r->kill_until)
+        run_signal_all(r, SIGKILL, false, &(struct signalled){0});
+    run_tell(r);
+    run_leave_if_done(r);
+}
+
+static void on_stopped(void *data, uint32_t left)
+{
+    struct run *r = data;
+
+    if (left > 0)
+        complain("%s: %u processes would not die", r->log.name, left);
+    /* The last ends are told if there is somebody to hear them. */
+    reap(r);
+    if (!r->loop.over)
+        leave(r);
+}
+
+static void on_again(void *data)
+{
+    reap(data);
+}
+
+void run_acknowledge(struct run *r, uint64_t seq)
+{
+    bool full = events_full(&r->events);
+
+    events_ack(&r->events, seq);
+    if (full && !r->empty)
+        loop_arm(&r->loop, &r->again, 0);
+    run_leave_if_done(r);
+}
+
+static void on_signal(void *data, uint32_t events)
+{
+    struct run *r = data;
+    struct signalfd_siginfo info;
+    bool child = false;
+
+    (void)events;
+    while (read(r->signals.fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        child |= info.ssi_signo == SIGCHLD;
+        if (info.ssi_signo != SIGTERM)
+            continue;
+        if (r->id == 0)
+            leave(r);
+        else
+            complain("%s: SIGTERM from process %u ignored; the activator stops services",
+                     r->log.name, info.ssi_pid);
+    }
+    if (child)
+        reap(r);
+}
+
+/* --- from spare to run ------------------------------------------------------------------- */
+
+void run_begin(struct run *r, const struct spawn_request *q)
+{
+    r->id = q->run;
+    r->system = (q->flags & SPAWN_SYSTEM) != 0;
+    r->stop.timeout = q->stop_timeout ? q->stop_timeout : STOP_TIMEOUT;
+    strcpy(r->note, q->note);
+    events_init(&r->events, q->run, 1, &store);
+    title_set(q->name);
+    record_write(r);
+    if (log_target(&r->log, q->name, q->log_path, q->log_limit, (q->flags & SPAWN_SYSLOG) != 0) < 0)
+        complain("run %llu: name or log path is too long; it has no log",
+                 (unsigned long long)q->run);
+    r->pid = spawn_program(q, &r->ready, &r->failure);
+    r->time = time_now();
+    close(r->ready.log_write);
+    close(r->ready.null);
+    if (r->system)
+        privileges_keep_kill();
+    link_persist(&r->link);
+    /* A program that could not be started leaves no child: that is the end of the run. */
+    loop_arm(&r->loop, &r->again, 0);
+    run_tell(r);
+}
+
+static int get_ready(struct run *r, const struct options *o)
+{
+    int fds[2];
+    sigset_t found;
+    int result = loop_init(&r->loop);
+
+    if (result < 0)
+        return result;
+    signals_default(false);
+    int fd = signals_take(&found);
+    r->signals.data = r;
+    r->signals.ready = on_signal;
+    result = fd < 0 ? fd : loop_add(&r->loop, &r->signals, fd, EPOLLIN);
+    if (result < 0)
+        return result;
+    r->folder = open(o->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (r->folder < 0 || pipe2(fds, O_CLOEXEC) < 0)
+        return -errno;
+    /* Reading never blocks; the service's own end is an ordinary blocking one. */
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    r->log.pipe = fds[0];
+    r->ready.log_write = fds[1];
+    r->pipe.data = r;
+    r->pipe.ready = on_pipe;
+    result = loop_add(&r->loop, &r->pipe, fds[0], EPOLLIN);
+    if (result == 0)
+        result = spawn_prepare(&r->ready);
+    if (result == 0 && o->lifeline >= 0) {
+        descriptor_own(o->lifeline);
+        result = lifeline_watch(&r->lifeline, &r->loop, o->lifeline, on_session_over, r);
+    }
+    return result;
+}
+
+int spare_main(const struct options *o)
+{
+    struct run *r = &the_run;
+
+    descriptors_clean(&o->lifeline, o->lifeline >= 0);
+    setsid();
+    title_set("spare");
+    r->kind = child_reaper_become();
+    if (r->kind < 0) {
+        complain("this kernel offers no child reaper: %s", strerror(-r->kind));
+        return EXIT_SYSTEM;
+    }
+    log_init(&r->log);
+    r->again.fired = on_again;
+    r->again.data = r;
+    int result = get_ready(r, o);
+    if (result < 0) {
+        complain("cannot get ready in %s: %s", o->folder, strerror(-result));
+        return EXIT_SYSTEM;
+    }
+    r->stop = (struct stop){.loop = &r->loop,
+                            .timeout = STOP_TIMEOUT,
+                            .send = run_signal_all,
+                            .done = on_stopped,
+                            .data = r};
+    static struct link_handler handler;
+    handler = run_link_handler;
+    handler.data = r;
+    result = link_init(&r->link, &r->loop, &handler, o->folder);
+    if (result == 0)
+        result = link_connect(&r->link);
+    if (result < 0) {
+        complain("cannot connect to %s/reapers: %s", o->folder, strerror(-result));
+        return EXIT_SYSTEM;
+    }
+    return loop_run(&r->loop);
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/* Whose are the children that came to us by adoption? The kernel re-parents a dead process's
+ * children before the dead one can be waited for, so everything that a dead reaper left is in
+ * our list of children when its death shows; but that list does not say who left what. */
+#include "reaper/top.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MANY 200
+
+/* --- dead reapers ----------------------------------------------------------------------- */
+
+/* Ours by waitid(), or (an activator that did not clone its reapers as siblings) the activator's
+ * child: then its death is not for us to see before the activator's. */
+static bool has_died(const struct top *t, struct top_reaper *r)
+{
+    siginfo_t info = {0};
+    pid_t parent = 0;
+
+    if (waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0) {
+        r->end = info;
+        return info.si_pid == r->pid;
+    }
+    if (errno != ECHILD)
+        return false;
+    parent = process_parent(r->pid, NULL, NULL);
+    return parent == 0 || (parent != t->activator && parent != getpid());
+}
+
+/* True when there is one that was not marked before. */
+static bool mark_dead(struct top *t)
+{
+    bool any = false;
+
+    for (struct top_reaper *r = t->reapers; r; r = r->next) {
+        if (r->dead || !has_died(t, r))
+            continue;
+        r->dead = true;
+        any = true;
+    }
+    return any;
+}
+
+/* --- whose is it? ----------------------------------------------------------------------- */
+
+static bool read_text(pid_t pid, const char *name, char *text, size_t size)
+{
+    char path[48];
+
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, text, size - 1);
+    close(fd);
+    if (length < 0)
+        return false;
+    text[length] = '\0';
+    return true;
+}
+
+/* A reaper that the activator has just cloned as our child and that it has not announced. Not
+ * recorded: it will be looked at again. */
+static bool is_coming(const struct top *t, const struct process_stat *s)
+{
+    pid_t pid = s->pid;
+    char path[48];
+    char text[512];
+    struct stat own;
+    struct stat other;
+
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+    if (stat(path, &other) < 0)
+        return false;
+    /* Between clone and exec it is the activator's double, in its session. */
+    if (t->activator > 0 && s->session == getsid(t->activator)) {
+        snprintf(path, sizeof path, "/proc/%d/exe", (int)t->activator);
+        if (stat(path, &own) == 0 && own.st_ino == other.st_ino && own.st_dev == other.st_dev)
+            return true;
+    }
+    if (stat("/proc/self/exe", &own) < 0 || own.st_ino != other.st_ino ||
+        own.st_dev != other.st_dev || !read_text(pid, "cmdline", text, sizeof text))
+        return false;
+    /* "PROGRAM --spare DIR" before it has set its title, "NAME: spare" after. */
+    const char *second = text + strlen(text) + 1;
+    size_t length = strlen(text);
+    return (length >= 7 && strcmp(text + length - 7, ": spare") == 0) ||
+           strcmp(second, "--spare") == 0;
+}
+
+/* A kernel with this project's series says from which direct child of ours a process descends,
+ * also after all its parents have died. */
+static struct top_run *by_lineage(const struct top *t, pid_t pid)
+{
+    char text[4096];
+    const char *line = NULL;
+
+    if (!read_text(pid, "status", text, sizeof text))
+        return NULL;
+    line = strstr(text, "\nLineage:\t");
+    pid_t root = line ? (pid_t)strtol(line + 10, NULL, 10) : 0;
+    for (struct top_run *run = t->runs; run && root > 0; run = run->next) {
+        if (run->reaper == root && !run->empty)
+            return run;
+    }
+    return NULL;
+}
+
+/* What still writes into a run's log is of that run: each has a pipe of its own. */
+static struct top_run *by_pipe(const struct top *t, pid_t pid)
+{
+    char path[48];
+    struct stat own;
+    struct stat other;
+
+    for (int fd = 1; fd <= 2; fd++) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
+        if (stat(path, &other) < 0 || !S_ISFIFO(other.st_mode))
+            continue;
+        for (struct top_run *run = t->runs; run; run = run->next) {
+            if (run->pipe.fd >= 0 && fstat(run->pipe.fd, &own) == 0 && own.st_ino == other.st_ino &&
+                own.st_dev == other.st_dev)
+                return run;
+        }
+    }
+    return NULL;
+}
+
+/* Each service starts in a session of its own. */
+static struct top_run *by_session(const struct top *t, const struct process_stat *s)
+{
+    for (size_t i = 0; i < t->nknown; i++) {
+        if (t->known[i].run && t->known[i].session == s->session)
+            return t->known[i].run;
+    }
+    for (size_t i = 0; i < t->nknown; i++) {
+        if (t->known[i].run && t->known[i].group == s->group)
+            return t->known[i].run;
+    }
+    return NULL;
+}
+
+/* sure: only by what cannot err. */
+static struct top_run *whose(const struct top *t, const struct process_stat *s, bool sure)
+{
+    const struct top_known *seen = top_known_find(t, s->pid);
+    struct top_run *only = NULL;
+    struct top_run *run = NULL;
+    size_t candidates = 0;
+    size_t fresh = 0;
+
+    for (run = t->runs; run; run = run->next) {
+        if (run->empty)
+            continue;
+        candidates++;
+        fresh += run->fresh;
+    }
+    if (candidates == 0)
+        return NULL;
+    if (seen && seen->start == s->start && seen->run && !seen->run->empty)
+        return seen->run;
+    for (run = t->runs; run && !only; run = run->next) {
+        if (!run->empty && (candidates == 1 || (fresh == 1 && run->fresh)))
+            only = run;
+    }
+    if (candidates == 1)
+        return only;
+    run = by_lineage(t, s->pid);
+    if (!run)
+        run = by_pipe(t, s->pid);
+    if (run || sure)
+        return run;
+    run = by_session(t, s);
+    if (run)
+        return run;
+    for (run = t->runs; run && !only; run = run->next) {
+        if (!run->empty)
+            only = run;
+    }
+    return only;
+}
+
+static void give(struct top *t, const struct process_stat *s, struct top_run *run)
+{
+    struct top_known new = {.pid = s->pid,
+                            .session = s->session,
+                            .group = s->group,
+                            .child = true,
+                            .start = s->start,
+                            .run = run};
+
+    top_known_add(t, &new);
+}
+
+/* Two rounds: those that are sure teach the sessions to the others. */
+static void give_all(struct top *t, const struct process_tree *tree)
+{
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < tree->count; i++) {
+            const struct top_known *old = top_known_find(t, tree->list[i].pid);
+            struct process_stat s;
+            if ((old && old->child && old->start == tree->list[i].start) ||
+                !process_stat_read(tree->list[i].pid, &s) || is_coming(t, &s))
+                continue;
+            struct top_run *run = whose(t, &s, round == 0);
+            if (run || round == 1)
+                give(t, &s, run);
+        }
+    }
+}
+
+/* --- looking around --------------------------------------------------------------------- */
+
+static bool is_known(pid_t pid, void *data)
+{
+    const struct top *t = data;
+    const struct top_known *known = top_known_find(t, pid);
+
+    /* A child that was not waited for keeps its number: no need to read its start time. */
+    return pid == t->activator || (known && known->child) || top_reaper_find(t, pid);
+}
+
+/* The reapers that were found dead become runs of ours, those without a run are forgotten when
+ * they are waited for. */
+static void take_over(struct top *t)
+{
+    for (struct top_reaper *r = t->reapers; r; r = r->next) {
+        if (!r->dead || r->run == 0)
+            continue;
+        /* The ordinary end: it had waited for everything and was acknowledged. It cannot have
+         * left what may have come to us meanwhile. */
+        bool ordinary = r->end.si_code == CLD_EXITED && r->end.si_status == 0;
+        if (!ordinary && !top_run_find(t, r->run) && !top_run_new(t, r))
+            complain("out of memory: run %llu is lost", (unsigned long long)r->run);
+        r->run = 0;
+    }
+}
+
+/* Counts what the dead reapers left. */
+static void settle(struct top *t)
+{
+    for (struct top_run *run = t->runs; run; run = run->next) {
+        struct process_tree tree;
+        if (!run->fresh)
+            continue;
+        run->fresh = false;
+        top_run_tree(t, run, &tree);
+        for (size_t i = 0; i < tree.count; i++)
+            run->left += !tree.list[i].zombie;
+        process_tree_clear(&tree);
+    }
+}
+
+/* Not our child (any more): nobody will wait for it here. */
+static void forget_strangers(struct top *t)
+{
+    struct top_reaper *next = NULL;
+
+    for (struct top_reaper *r = t->reapers; r; r = next) {
+        next = r->next;
+        if (r->dead && r->end.si_pid != r->pid)
+            top_reaper_forget(t, r);
+    }
+}
+
+void top_scan(struct top *t)
+{
+    struct process_tree tree = {0};
+
+    /* A reaper that dies between the look at the reapers and the list of children leaves orphans
+     * in the list that would be given to others: then both are read again. */
+    mark_dead(t);
+    do {
+        process_tree_clear(&tree);
+        process_tree_children(&tree, getpid(), is_known, t);
+    } while (mark_dead(t));
+    take_over(t);
+    give_all(t, &tree);
+    process_tree_clear(&tree);
+    settle(t);
+    forget_strangers(t);
+}
+
+void top_snapshot(struct top *t)
+{
+    uint64_t now = loop_now();
+    size_t kept = 0;
+
+    /* With one run there is nothing to tell apart. */
+    if (!t->runs || !t->runs->next || (t->nknown > MANY && now - t->snapshot < 100))
+        return;
+    t->snapshot = now;
+    for (size_t i = 0; i < t->nknown; i++) {
+        if (t->known[i].child)
+            t->known[kept++] = t->known[i];
+    }
+    t->nknown = kept;
+    for (struct top_run *run = t->runs; run; run = run->next) {
+        struct process_tree tree;
+        top_run_tree(t, run, &tree);
+        for (size_t i = 0; i < tree.count; i++) {
+            const struct tree_process *p = &tree.list[i];
+            struct top_known new = {
+                .pid = p->pid, .session = p->session, .start = p->start, .run = run};
+            if (!top_known_find(t, p->pid))
+                top_known_add(t, &new);
+        }
+        process_tree_clear(&tree);
+    }
+}

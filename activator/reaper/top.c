@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/* The top reaper: the activator is its service. */
+#include "reaper/top.h"
+
+#include "common/child-reaper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BACKOFF_FIRST 100
+#define BACKOFF_LAST  10000
+#define GOOD_AFTER    1000
+#define REAP_TURN     256
+#define READ_TURN     1024
+/* When all else is gone, reapers may still write down what their services said last. */
+#define REAPER_GRACE 300
+
+static void inherit(int fd)
+{
+    fcntl(fd, F_SETFD, 0);
+}
+
+/* In the child, a copy of ours: anything may be called. */
+static void child_exec(const struct top *t, int fd)
+{
+    char text[16];
+    char **command = t->options->command;
+
+    snprintf(text, sizeof text, "%d", fd);
+    setenv("DBUS_ACTIVATOR_TOP_FD", text, 1);
+    inherit(fd);
+    for (size_t i = 0; i < t->options->npass; i++)
+        inherit(t->options->pass[i]);
+    if (t->options->lifeline >= 0)
+        inherit(t->options->lifeline);
+    setrlimit(RLIMIT_NOFILE, &t->descriptors);
+    signals_default(true);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execvp(command[0], command);
+    int number = errno;
+    complain("cannot execute %s: %s", command[0], strerror(number));
+    _exit(number == ENOENT ? 127 : 126);
+}
+
+static void retry(struct top *t)
+{
+    loop_arm(&t->loop, &t->restart, t->backoff);
+    t->backoff = t->backoff * 2 > BACKOFF_LAST ? BACKOFF_LAST : t->backoff * 2;
+}
+
+static void start(struct top *t)
+{
+    int fds[2];
+
+    link_drop(&t->link);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
+        complain("cannot make a socket for the activator: %s", strerror(errno));
+        retry(t);
+        return;
+    }
+    t->serving = false;
+    t->started = loop_now();
+    t->activator = fork();
+    if (t->activator == 0)
+        child_exec(t, fds[1]);
+    close(fds[1]);
+    if (t->activator < 0) {
+        complain("cannot start the activator: %s", strerror(errno));
+        t->activator = 0;
+        close(fds[0]);
+        retry(t);
+        return;
+    }
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    if (link_attach(&t->link, fds[0]) < 0)
+        complain("no memory for the activator's connection");
+}
+
+static void on_restart(void *data)
+{
+    start(data);
+}
+
+/* --- the end ---------------------------------------------------------------------------- */
+
+/* SIGTERM is not for reapers (they would only say that they ignore it), and when the session is
+ * over they know it and stop what is theirs themselves: the same signal twice is an order to
+ * hurry for many a program. */
+static void send_all(void *data, int number, bool and_continue, struct signalled *count)
+{
+    struct top *t = data;
+    struct process_tree tree;
+    struct process_tree reapers = {0};
+    size_t kept = 0;
+
+    if (process_tree_read(&tree, getpid(), NULL, 0) < 0)
+        count->live++;
+    reapers.list = calloc(tree.count + 1, sizeof *reapers.list);
+    for (size_t i = 0; i < tree.count; i++) {
+        if (reapers.list && top_reaper_find(t, tree.list[i].pid))
+            reapers.list[reapers.count++] = tree.list[i];
+        else
+            tree.list[kept++] = tree.list[i];
+    }
+    tree.count = kept;
+    if (number != SIGTERM || !t->session_over) {
+        tree_signal(&tree, number, and_continue, count);
+    } else {
+        if (t->activator > 0)
+            kill(t->activator, SIGTERM);
+        for (const struct top_run *run = t->runs; run; run = run->next) {
+            struct process_tree orphans;
+            top_run_tree(t, run, &orphans);
+            tree_signal(&orphans, number, and_continue, &(struct signalled){0});
+            process_tree_clear(&orphans);
+        }
+    }
+    if (count->live > 0 || number != 0)
+        t->only_reapers = 0;
+    else if (t->only_reapers == 0)
+        t->only_reapers = loop_now();
+    bool late = t->only_reapers && loop_now() - t->only_reapers >= REAPER_GRACE;
+    tree_signal(&reapers, number == SIGKILL || late ? SIGKILL : 0, false, count);
+    process_tree_clear(&reapers);
+    process_tree_clear(&tree);
+}
+
+static void on_stopped(void *data, uint32_t left)
+{
+    struct top *t = data;
+
+    if (left > 0)
+        complain("%u processes would not die", left);
+    /* The activator may be dead and not waited for yet: its status is ours. */
+    t->stopped = true;
+    top_work(t);
+    loop_end(&t->loop, t->status);
+}
+
+static void on_session_over(void *data)
+{
+    struct top *t = data;
+
+    t->session_over = true;
+    loop_disarm(&t->loop, &t->restart);
+    stop_begin(&t->stop, false);
+}
+
+static void finish(struct top *t, int status)
+{
+    t->status = status;
+    if (t->stop.active || t->stopped)
+        return;
+    if (t->stop_all)
+        stop_begin(&t->stop, false);
+    else
+        loop_end(&t->loop, status);
+}
+
+void top_activator_ended(struct top *t, const siginfo_t *info)
+{
+    bool killed = info->si_code != CLD_EXITED;
+    int status = killed ? 128 + info->si_status : info->si_status;
+
+    t->activator = 0;
+    /* What it said last still counts. */
+    link_read(&t->link, READ_TURN);
+    link_drop(&t->link);
+    if (!killed || t->told_to_end || t->stop_all || t->stop.active || t->stopped) {
+        finish(t, status);
+        return;
+    }
+    if (t->serving && loop_now() - t->started >= GOOD_AFTER)
+        t->backoff = BACKOFF_FIRST;
+    complain("the activator was killed by signal %d; the next one starts in %u ms", info->si_status,
+             (unsigned)t->backoff);
+    retry(t);
+}
+
+/* --- children --------------------------------------------------------------------------- */
+
+static void member_ended(struct top *t, struct top_run *run, const siginfo_t *info)
+{
+    bool bad = info->si_code != CLD_EXITED || info->si_status != 0;
+
+    top_known_remove(t, info->si_pid);
+    if (!run)
+        return;
+    top_run_log_catch_up(run);
+    /* Nobody took the events of thousands: the others are lost, the end is told. */
+    if (!events_full(&run->events))
+        events_exit(&run->events, info, EVENT_ADOPTED, bad && run->log ? run->log->words : "");
+}
+
+/* Waits for one child. False when there is none that has ended. */
+static bool reap_one(struct top *t)
+{
+    siginfo_t info = {0};
+    siginfo_t taken = {0};
+
+    /* Looked at before it is taken: what it was is still to be found out. */
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+        return errno == EINTR;
+    if (info.si_pid == 0)
+        return false;
+    struct top_reaper *r = top_reaper_find(t, info.si_pid);
+    if (info.si_pid != t->activator && (r ? !r->dead : !top_known_find(t, info.si_pid))) {
+        top_scan(t);
+        r = top_reaper_find(t, info.si_pid);
+    }
+    waitid(P_PID, (id_t)info.si_pid, &taken, WEXITED | WNOHANG | __WALL);
+    if (info.si_pid == t->activator) {
+        top_activator_ended(t, &info);
+    } else if (r) {
+        top_reaper_forget(t, r);
+    } else {
+        struct top_known *known = top_known_find(t, info.si_pid);
+        member_ended(t, known && known->child ? known->run : NULL, &info);
+    }
+    return true;
+}
+
+static void look_after(const struct top *t, struct top_run *run)
+{
+    if (run->empty)
+        return;
+    if (run->nchildren == 0) {
+        run->empty = true;
+        top_run_log_catch_up(run);
+        events_empty(&run->events);
+    } else if (run->kill_until > 0 && loop_now() < run->kill_until) {
+        struct process_tree tree;
+        top_run_tree(t, run, &tree);
+        tree_signal(&tree, SIGKILL, false, &(struct signalled){0});
+        process_tree_clear(&tree);
+    }
+}
+
+void top_work(struct top *t)
+{
+    bool more = true;
+
+    /* Every reaper that holds a run was announced before it was given one: with what has
+     * arrived read, none is unknown. */
+    link_read(&t->link, READ_TURN);
+    top_scan(t);
+    for (int n = 0; n < REAP_TURN && more && !t->loop.over; n++)
+        more = reap_one(t);
+    /* The last one of a run may have left children, which are ours since. */
+    top_scan(t);
+    for (struct top_run *run = t->runs; run && !more; run = run->next)
+        look_after(t, run);
+    if (more)
+        loop_arm(&t->loop, &t->again, 0);
+    top_snapshot(t);
+    top_tell(t);
+    stop_look(&t->stop);
+}
+
+static void on_again(void *data)
+{
+    top_work(data);
+}
+
+static void pass_signal(struct top *t, int number)
+{
+    if (number == SIGTERM || number == SIGINT)
+        t->told_to_end = true;
+    if (t->activator > 0) {
+        kill(t->activator, number);
+        return;
+    }
+    if (number != SIGTERM || t->stop.active)
+        return;
+    loop_disarm(&t->loop, &t->restart);
+    if (t->options->lifeline >= 0)
+        t->stop_all = true;
+    finish(t, 128 + SIGTERM);
+}
+
+static void on_signal(void *data, uint32_t events)
+{
+    struct top *t = data;
+    struct signalfd_siginfo info;
+    bool child = false;
+
+    (void)events;
+    while (read(t->signals.fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        int number = (int)info.ssi_signo;
+        child |= number == SIGCHLD;
+        if (number == SIGTERM || number == SIGINT || number == SIGHUP)
+            pass_signal(t, number);
+    }
+    if (child)
+        top_work(t);
+}
+
+/* --- beginning -------------------------------------------------------------------------- */
+
+/* A pipe is kept for every run there is. */
+static void raise_descriptors(struct top *t)
+{
+    getrlimit(RLIMIT_NOFILE, &t->descriptors);
+    struct rlimit more = {t->descriptors.rlim_max, t->descriptors.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &more);
+}
+
+static int get_ready(struct top *t)
+{
+    static struct link_handler handler;
+    int keep[PASS_MAX + 1];
+    size_t nkeep = 0;
+
+    for (; nkeep < t->options->npass; nkeep++)
+        keep[nkeep] = t->options->pass[nkeep];
+    if (t->options->lifeline >= 0)
+        keep[nkeep++] = t->options->lifeline;
+    descriptors_clean(keep, nkeep);
+    raise_descriptors(t);
+    int result = loop_init(&t->loop);
+    int fd = signals_take(&t->mask);
+    if (result == 0)
+        result = fd < 0 ? fd : loop_add(&t->loop, &t->signals, fd, EPOLLIN);
+    if (result == 0)
+        result = lifeline_watch(&t->lifeline, &t->loop, t->options->lifeline, on_session_over, t);
+    handler = top_link_handler;
+    handler.data = t;
+    link_init(&t->link, &t->loop, &handler, NULL);
+    return result;
+}
+
+int top_main(const struct options *options)
+{
+    static struct top top;
+    struct top *t = &top;
+
+    t->options = options;
+    t->backoff = BACKOFF_FIRST;
+    t->signals = (struct loop_source){.fd = -1, .ready = on_signal, .data = t};
+    t->again = (struct loop_timer){.fired = on_again, .data = t};
+    t->restart = (struct loop_timer){.fired = on_restart, .data = t};
+    t->stop = (struct stop){
+        .loop = &t->loop, .timeout = STOP_TIMEOUT, .send = send_all, .done = on_stopped, .data = t};
+    title_set("activator");
+    t->kind = child_reaper_become();
+    if (t->kind < 0) {
+        complain("this kernel offers no child reaper: %s", strerror(-t->kind));
+        return EXIT_SYSTEM;
+    }
+    int result = get_ready(t);
+    if (result < 0) {
+        complain("cannot get ready: %s", strerror(-result));
+        return EXIT_SYSTEM;
+    }
+    start(t);
+    return loop_run(&t->loop);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* --top: above the activator and all run reapers. Its rooms: top.c (life, the activator),
+ * top-link.c (the activator's words), top-runs.c (who is who), top-orphans.c (what dead reapers
+ * left). */
+#pragma once
+
+#include "reaper/events.h"
+#include "reaper/lifeline.h"
+#include "reaper/link.h"
+#include "reaper/log.h"
+#include "reaper/loop.h"
+#include "reaper/modes.h"
+#include "reaper/process.h"
+#include "reaper/stop.h"
+
+#include <sys/resource.h>
+
+struct top;
+
+/* A living run reaper or spare, as the activator announced it. */
+struct top_reaper {
+    struct top_reaper *next;
+    pid_t pid;
+    uint64_t run; /* 0: a spare */
+    char *name;
+    char *note;
+    char *log_path;
+    uint32_t log_limit;
+    int log_pipe; /* read end, so that nothing gets EPIPE when the reaper dies; -1 */
+    bool dead;    /* seen so; it is waited for after its orphans were found */
+    siginfo_t end;
+};
+
+/* A run whose reaper died: we are its reaper now. */
+struct top_run {
+    struct top_run *next;
+    struct top *top;
+    uint64_t id;
+    pid_t reaper;
+    siginfo_t reaper_end;
+    uint32_t left; /* processes that it left */
+    char *note;
+    bool fresh;     /* its reaper's death is being handled */
+    bool gone_told; /* on this connection */
+    bool empty;
+    size_t nchildren;    /* of it, that are our children */
+    uint64_t kill_until; /* ms: see KILL_AGAIN */
+    struct loop_source pipe;
+    struct events events;
+    struct log *log;
+    struct event_store *store;
+};
+
+/* A process that was looked at: a child of ours, or seen below one. */
+struct top_known {
+    pid_t pid;
+    pid_t session;
+    pid_t group;
+    bool child;
+    uint64_t start;
+    struct top_run *run; /* NULL: of no run */
+};
+
+struct top {
+    const struct options *options;
+    struct loop loop;
+    struct link link;
+    struct lifeline lifeline;
+    struct stop stop;
+    struct loop_source signals;
+    struct loop_timer again;
+    struct loop_timer restart;
+    int kind;
+
+    pid_t activator;  /* 0: none runs */
+    uint64_t started; /* ms */
+    uint64_t backoff; /* ms */
+    bool serving;
+    bool told_to_end; /* a signal to end was passed on */
+    bool stop_all;
+    bool session_over;
+    bool stopped; /* all that could be */
+    int status;
+    uint64_t only_reapers;     /* ms: since when nothing else is left of a stop */
+    struct rlimit descriptors; /* as they were */
+    sigset_t mask;
+
+    struct top_reaper *reapers;
+    struct top_run *runs;
+    struct top_known *known; /* sorted by pid */
+    size_t nknown;
+    size_t known_room;
+    uint64_t snapshot; /* ms: of the last */
+    bool replaying;
+    size_t nanswers;
+    struct {
+        uint64_t run;
+        uint32_t cookie;
+        struct signalled count;
+    } answers[16];
+};
+
+/* top.c */
+void top_activator_ended(struct top *t, const siginfo_t *info);
+/* Something ended or may have: orphans are found, children waited for, the activator told. */
+void top_work(struct top *t);
+
+/* top-link.c */
+extern const struct link_handler top_link_handler;
+void top_tell(struct top *t);
+
+/* top-runs.c */
+struct top_reaper *top_reaper_find(const struct top *t, pid_t pid);
+/* Finds or makes. NULL: out of memory. */
+struct top_reaper *top_reaper_get(struct top *t, pid_t pid);
+void top_reaper_forget(struct top *t, struct top_reaper *r);
+struct top_run *top_run_find(const struct top *t, uint64_t id);
+/* The run of a dead reaper, whose log it takes over. NULL: out of memory. */
+struct top_run *top_run_new(struct top *t, struct top_reaper *r);
+void top_run_forget(struct top *t, struct top_run *run);
+void top_run_log_catch_up(struct top_run *run);
+struct top_known *top_known_find(const struct top *t, pid_t pid);
+bool top_known_add(struct top *t, const struct top_known *new);
+void top_known_remove(struct top *t, pid_t pid);
+/* Every process of the run. Clear the tree after use. 0 or a negative errno. */
+int top_run_tree(const struct top *t, const struct top_run *run, struct process_tree *tree);
+
+/* top-orphans.c */
+/* Finds dead reapers and gives the children that nobody knows to runs. */
+void top_scan(struct top *t);
+/* Remembers who is below whom, so that a later orphan's run can be told. */
+void top_snapshot(struct top *t);
