@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* One connection to another of our programs (reaper, top reaper, launch helper): whole messages
+ * in and out in the main loop, nothing ever waited for. */
+#pragma once
+
+#include "common/message.h"
+
+#include <glib.h>
+#include <sys/types.h>
+
+struct link;
+
+struct link_handler {
+    /* One message. fds as of message_receive(); the handler may take them by setting them to
+     * -1, the rest is closed after it. May call link_free() on this link. */
+    void (*message)(struct link *l, struct message_reader *r, int fds[MESSAGE_MAX_FDS], void *data);
+    /* The peer is gone, or sent what is no message of ours (`why` says so, NULL for an ordinary
+     * end). The link is freed after it. */
+    void (*closed)(struct link *l, const char *why, void *data);
+};
+
+struct link {
+    int fd;
+    pid_t pid; /* of the peer, by SO_PEERCRED at the connect; 0 unknown */
+    uid_t uid;
+    const struct link_handler *handler;
+    void *data;
+    GSource *in;
+    GSource *out;
+    GQueue *queue; /* struct queued *, what the socket had no room for */
+    gsize queued_bytes;
+    gboolean in_handler;
+    gboolean doomed;
+};
+
+/* Takes over fd (set non-blocking). Returns the link, never NULL. */
+struct link *link_new(int fd, const struct link_handler *handler, void *data);
+
+/* Closes and frees; safe inside the link's own handlers. Accepts NULL. */
+void link_free(struct link *l);
+
+/* Sends, or queues when the peer does not read. A peer that lets more than 4 MB pile up is
+ * dropped (closed is called from the main loop). fds are copied (nfds > 0 only). */
+void link_send(struct link *l, const struct message *m, const int *fds, gsize nfds);
+
+/* A listening socket: SEQPACKET, mode 0600, at path (an old one is removed first). accepted gets
+ * each new connection's descriptor (owned). Returns its source, or NULL with error set. */
+struct listener;
+struct listener *listener_new(const char *path, void (*accepted)(int fd, void *data), void *data,
+                              GError **error);
+/* Closes and unlinks the path. Accepts NULL. */
+void listener_free(struct listener *l);

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/* dbus-activatord: options, and putting itself under the top reaper. */
+#include "daemon/await.h"
+#include "daemon/journal.h"
+#include "daemon/reapers.h"
+
+#include "common/programs.h"
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+
+guint64 now_usec(void)
+{
+    return (guint64)g_get_real_time();
+}
+
+/* --- options ------------------------------------------------------------------------------ */
+
+static gboolean show_version;
+static gboolean await_bus;
+
+static int usage(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+static int usage(const char *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    fprintf(stderr, "dbus-activatord: ");
+    vfprintf(stderr, format, list);
+    fprintf(stderr, "\nTry dbus-activatord --help.\n");
+    va_end(list);
+    return EXIT_USAGE;
+}
+
+static int check_door(struct options *o)
+{
+    const char *text = o->door_text;
+
+    if (!text || strcmp(text, "auto") == 0)
+        o->door = DOOR_AUTO;
+    else if (strcmp(text, "signal") == 0)
+        o->door = DOOR_SIGNAL;
+    else if (strcmp(text, "helper") == 0)
+        o->door = DOOR_HELPER;
+    else
+        return usage("--door %s: it is auto, signal or helper", text);
+    return 0;
+}
+
+static int check_limit(struct options *o)
+{
+    char *rest = NULL;
+    const char *text = o->start_limit_text;
+    guint64 seconds = 0;
+
+    o->limit_burst = 5;
+    o->limit_seconds = 10;
+    if (!text)
+        return 0;
+    guint64 burst = g_ascii_strtoull(text, &rest, 10);
+    if (rest != text && *rest == '/') {
+        const char *from = rest + 1;
+        seconds = g_ascii_strtoull(from, &rest, 10);
+        if (rest == from)
+            rest = (char *)"?";
+    } else if (rest != text && burst == 0) {
+        seconds = 1;
+    }
+    if (rest == text || *rest || *text == '-' || burst > 100000 || seconds > 1000000 ||
+        (burst > 0 && seconds == 0))
+        return usage("--start-limit %s: it is BURST/SECONDS, or 0 for none", text);
+    o->limit_burst = (guint)burst;
+    o->limit_seconds = (guint)seconds;
+    return 0;
+}
+
+static int check_seconds(const char *name, double value)
+{
+    if (!isfinite(value) || value < 0 || value > 1000000)
+        return usage("--%s: seconds, from 0 to 1000000", name);
+    return 0;
+}
+
+static int check_options(struct options *o, gboolean start_timeout_given)
+{
+    int chosen = o->session + o->system + (o->address != NULL);
+    int result = 0;
+
+    if (chosen > 1)
+        return usage("choose one of --session, --system and --address");
+    if (chosen == 0)
+        return usage("say which bus: --session, --system or --address ADDRESS");
+    if ((result = check_door(o)) || (result = check_limit(o)) ||
+        (start_timeout_given && (result = check_seconds("start-timeout", o->start_timeout))) ||
+        (result = check_seconds("stop-timeout", o->stop_timeout)) ||
+        (result = check_seconds("handover-grace", o->handover_grace)))
+        return result;
+    if (o->log_max < 4096)
+        return usage("--log-max: at least 4096 bytes");
+    if (o->ready_fd >= 0 && fcntl(o->ready_fd, F_GETFD) < 0)
+        return usage("--ready-fd %d: there is no such descriptor", o->ready_fd);
+    if (o->lifeline_fd >= 0 && fcntl(o->lifeline_fd, F_GETFD) < 0)
+        return usage("--lifeline %d: there is no such descriptor", o->lifeline_fd);
+    if (!journal_open(o->system, o->log_level ? o->log_level : "warning"))
+        return usage("--log-level %s: it is error, warning, info or debug", o->log_level);
+    return 0;
+}
+
+static int parse_options(struct options *o, int argc, char **argv)
+{
+    const double unset = -1;
+    GOptionEntry entries[] = {
+        {"session", 0, 0, G_OPTION_ARG_NONE, &o->session, "Serve the session bus", NULL},
+        {"system", 0, 0, G_OPTION_ARG_NONE, &o->system, "Serve the system bus, as root", NULL},
+        {"address", 0, 0, G_OPTION_ARG_STRING, &o->address, "Serve the bus at ADDRESS", "ADDRESS"},
+        {"config-file", 0, 0, G_OPTION_ARG_FILENAME, &o->config_file, "Configuration of the bus",
+         "FILE"},
+        {"service-dir", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->service_dirs,
+         "A directory of service files, before all others", "DIR"},
+        {"runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &o->runtime_dir, "Runtime directory", "DIR"},
+        {"generated-dir", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_FILENAME, &o->generated_dir, NULL,
+         NULL},
+        {"lifeline", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_INT, &o->lifeline_fd, NULL, NULL},
+        {"await-bus", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &await_bus, NULL, NULL},
+        {"door", 0, 0, G_OPTION_ARG_STRING, &o->door_text,
+         "How requests arrive: auto (default), "
+         "signal or helper",
+         "DOOR"},
+        {"replace", 0, 0, G_OPTION_ARG_NONE, &o->replace,
+         "Take over from the activator that serves the bus", NULL},
+        {"ready-fd", 0, 0, G_OPTION_ARG_INT, &o->ready_fd, "Write a newline to N when ready", "N"},
+        {"log-level", 0, 0, G_OPTION_ARG_STRING, &o->log_level,
+         "error, warning (default), info or debug", "L"},
+        {"log-max", 0, 0, G_OPTION_ARG_INT, &o->log_max,
+         "Size of each of a service's two log files (default 262144)", "BYTES"},
+        {"start-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &o->start_timeout,
+         "Seconds a service may take for its name (default: as the bus)", "S"},
+        {"stop-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &o->stop_timeout,
+         "Seconds from SIGTERM to SIGKILL (default 5)", "S"},
+        {"handover-grace", 0, 0, G_OPTION_ARG_DOUBLE, &o->handover_grace,
+         "Seconds another process may take for the name when all exited 0 (default 10)", "S"},
+        {"start-limit", 0, 0, G_OPTION_ARG_STRING, &o->start_limit_text,
+         "Failed starts before a pause (default 5/10; 0: off)", "B/S"},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &show_version, "Print the version", NULL},
+        {NULL}};
+    GError *error = NULL;
+    GOptionContext *context = g_option_context_new("- start D-Bus services on demand and own them");
+
+    o->ready_fd = o->lifeline_fd = -1;
+    o->start_timeout = unset;
+    o->stop_timeout = 5;
+    o->handover_grace = 10;
+    o->log_max = 262144;
+    g_option_context_add_main_entries(context, entries, NULL);
+    gboolean parsed = g_option_context_parse(context, &argc, &argv, &error);
+    g_option_context_free(context);
+    if (!parsed) {
+        int result = usage("%s", error->message);
+        g_error_free(error);
+        return result;
+    }
+    if (argc > 1)
+        return usage("unexpected argument %s", argv[1]);
+    if (show_version)
+        return 0;
+    return check_options(o, o->start_timeout > unset || o->start_timeout < unset);
+}
+
+/* --- the top reaper --------------------------------------------------------------------------- */
+
+/* Becomes the top reaper, which starts this program again as its child. Returns only when that
+ * fails. */
+static int execute_top(struct options *o)
+{
+    char reaper[PATH_MAX];
+    char own[PATH_MAX];
+    char lifeline[16];
+    char ready[16];
+    GPtrArray *argv = g_ptr_array_new();
+    ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
+
+    if (length < 0 || program_path(PROGRAM_REAPER, reaper, sizeof reaper) < 0) {
+        fprintf(stderr, "dbus-activatord: cannot find the reaper: %s\n", g_strerror(errno));
+        return 1;
+    }
+    own[length] = '\0';
+    g_ptr_array_add(argv, reaper);
+    g_ptr_array_add(argv, (char *)"--top");
+    if (o->lifeline_fd >= 0) {
+        snprintf(lifeline, sizeof lifeline, "%d", o->lifeline_fd);
+        g_ptr_array_add(argv, (char *)"--lifeline");
+        g_ptr_array_add(argv, lifeline);
+        fcntl(o->lifeline_fd, F_SETFD, 0);
+    }
+    if (o->ready_fd >= 0) {
+        snprintf(ready, sizeof ready, "%d", o->ready_fd);
+        g_ptr_array_add(argv, (char *)"--pass-fd");
+        g_ptr_array_add(argv, ready);
+        fcntl(o->ready_fd, F_SETFD, 0);
+    }
+    g_ptr_array_add(argv, (char *)"--");
+    g_ptr_array_add(argv, own);
+    for (char **word = o->argv + 1; *word; word++)
+        g_ptr_array_add(argv, *word);
+    g_ptr_array_add(argv, NULL);
+    execv(reaper, (char **)argv->pdata);
+    fprintf(stderr, "dbus-activatord: cannot execute %s: %s\n", reaper, g_strerror(errno));
+    return 1;
+}
+
+/* Executes the installed program with the options of this one, at the same place. */
+static void execute_again(struct activator *a)
+{
+    GPtrArray *argv = g_ptr_array_new();
+    char number[16];
+    char path[PATH_MAX];
+
+    if (program_path(PROGRAM_ACTIVATORD, path, sizeof path) < 0)
+        return;
+    for (char **word = a->options->argv; *word; word++) {
+        /* What was for the first start alone. */
+        if (strcmp(*word, "--replace") == 0 || strcmp(*word, "--await-bus") == 0 ||
+            g_str_has_prefix(*word, "--ready-fd=")) {
+            continue;
+        }
+        if (strcmp(*word, "--ready-fd") == 0 && word[1]) {
+            word++;
+            continue;
+        }
+        g_ptr_array_add(argv, *word);
+    }
+    if (a->await_bus)
+        g_ptr_array_add(argv, (char *)"--await-bus");
+    g_ptr_array_add(argv, NULL);
+    if (a->top) {
+        snprintf(number, sizeof number, "%d", a->top->fd);
+        fcntl(a->top->fd, F_SETFD, 0);
+        g_setenv("DBUS_ACTIVATOR_TOP_FD", number, TRUE);
+        g_setenv("DBUS_ACTIVATOR_TOP_ASK", "1", TRUE);
+    }
+    if (a->options->lifeline_fd >= 0)
+        fcntl(a->options->lifeline_fd, F_SETFD, 0);
+    execv(path, (char **)argv->pdata);
+    g_critical("cannot execute %s: %s", path, g_strerror(errno));
+}
+
+/* --- running -----------------------------------------------------------------------------------
+ */
+
+static gboolean on_terminate(gpointer data)
+{
+    struct activator *a = data;
+
+    activator_leave(a, a->system ? LEAVE_HAND_OVER : LEAVE_STOP_ALL);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_replaced(gpointer data)
+{
+    g_message("another activator takes over");
+    activator_leave(data, LEAVE_HAND_OVER);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_hangup(gpointer data)
+{
+    activator_reload(data, NULL, NULL);
+    return G_SOURCE_CONTINUE;
+}
+
+static char *bus_address(struct options *o)
+{
+    const char *address = o->address;
+
+    if (!address)
+        address = g_getenv(o->system ? "DBUS_SYSTEM_BUS_ADDRESS" : "DBUS_SESSION_BUS_ADDRESS");
+    if (!address && o->system)
+        address = "unix:path=/run/dbus/system_bus_socket";
+    return g_strdup(address);
+}
+
+static GHashTable *own_environment(void)
+{
+    GHashTable *table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    char **list = g_get_environ();
+
+    for (char **pair = list; *pair; pair++) {
+        char *equals = strchr(*pair, '=');
+        if (equals && equals != *pair && !g_str_has_prefix(*pair, "DBUS_ACTIVATOR_TOP_"))
+            g_hash_table_insert(table, g_strndup(*pair, (gsize)(equals - *pair)),
+                                g_strdup(equals + 1));
+    }
+    g_strfreev(list);
+    return table;
+}
+
+static struct activator *activator_new(struct options *o)
+{
+    struct activator *a = g_new0(struct activator, 1);
+
+    a->options = o;
+    a->system = o->system;
+    a->lock_fd = -1;
+    a->loop = g_main_loop_new(NULL, FALSE);
+    a->connected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    a->guid_links = g_ptr_array_new_with_free_func(g_free);
+    a->environment = own_environment();
+    a->services = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, service_free);
+    a->runs = g_hash_table_new(g_int64_hash, g_int64_equal);
+    a->by_pid = g_hash_table_new(NULL, NULL);
+    a->peers = g_hash_table_new(NULL, NULL);
+    a->idle_spares = g_queue_new();
+    a->waiting = g_queue_new();
+    a->expected = g_hash_table_new(NULL, NULL);
+    a->kills = g_hash_table_new(NULL, NULL);
+    a->held_calls = g_queue_new();
+    a->owned_names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    return a;
+}
+
+static int run_activator(struct activator *a)
+{
+    GError *error = NULL;
+
+    a->address = bus_address(a->options);
+    if (!a->address)
+        return usage("DBUS_SESSION_BUS_ADDRESS is not set; use --address");
+    if (await_bus)
+        await_bus_at(a->address);
+    g_unix_signal_add(SIGTERM, on_terminate, a);
+    g_unix_signal_add(SIGINT, on_terminate, a);
+    g_unix_signal_add(SIGHUP, on_hangup, a);
+    g_unix_signal_add(SIGUSR1, on_replaced, a);
+    if (!activator_start(a, &error)) {
+        fprintf(stderr, "dbus-activatord: %s\n", error->message);
+        g_critical("%s", error->message);
+        g_error_free(error);
+        return 1;
+    }
+    g_main_loop_run(a->loop);
+    door_helper_close(a);
+    spares_close(a);
+    reapers_close(a);
+    runtime_dir_close(a, !a->hand_over);
+    if (a->bus) {
+        dbus_connection_flush(a->bus->connection);
+        a->leaving = TRUE;
+        bus_free(g_steal_pointer(&a->bus));
+    }
+    if (a->reexec)
+        execute_again(a);
+    return a->exit_status;
+}
+
+int main(int argc, char **argv)
+{
+    struct options *o = g_new0(struct options, 1);
+    int result = 0;
+
+    o->argv = g_strdupv(argv);
+    result = parse_options(o, argc, argv);
+    if (result)
+        return result;
+    if (show_version) {
+        printf("dbus-activatord %s\n", VERSION);
+        return 0;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    if (o->system && geteuid() != 0 && !o->runtime_dir) {
+        fprintf(stderr, "dbus-activatord: --system is for root\n");
+        return 1;
+    }
+    if (!g_getenv("DBUS_ACTIVATOR_TOP_FD"))
+        return execute_top(o);
+    if (o->lifeline_fd >= 0)
+        fcntl(o->lifeline_fd, F_SETFD, FD_CLOEXEC);
+    if (o->ready_fd >= 0)
+        fcntl(o->ready_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(atoi(g_getenv("DBUS_ACTIVATOR_TOP_FD")), F_SETFD, FD_CLOEXEC);
+    /* Options and activator live as long as the process. */
+    return run_activator(activator_new(o)); // NOLINT(clang-analyzer-unix.Malloc)
+}

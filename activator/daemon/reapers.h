@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections of reapers, the link to the top reaper, and spares. */
+#pragma once
+
+#include "daemon/service.h"
+
+enum peer_kind { PEER_NEW, PEER_SPARE, PEER_RUN, PEER_HELPER };
+
+struct peer {
+    struct activator *a;
+    struct link *link;
+    enum peer_kind kind;
+    pid_t pid;
+    struct run *run;
+    /* helper door */
+    struct service *asked;
+    gboolean held;
+    char *held_name, *held_file;
+    char **held_env;
+    guint silence; /* timer: a peer that says nothing is dropped */
+};
+
+struct peer *peer_new(struct activator *a, int fd, const struct link_handler *handler,
+                      enum peer_kind kind);
+void peer_free(struct peer *p);
+
+gboolean reapers_open(struct activator *a, GError **error);
+void reapers_close(struct activator *a);
+/* A report of a run, from its reaper or from the top. FALSE: malformed. */
+gboolean reapers_report(struct activator *a, struct run *run, struct message_reader *r);
+/* Sends MESSAGE_SPAWN to an idle spare; the run has it then. */
+void reapers_dispatch(struct peer *spare, struct run *run);
+
+/* top.c */
+gboolean top_open(struct activator *a, int fd, GError **error);
+void top_tell_reaper(struct activator *a, pid_t pid, struct run *run, const char *note,
+                     const char *log, int pipe_fd);
+void top_tell(struct activator *a, enum message_type type);
+
+/* spares.c */
+void spares_want(struct activator *a);
+void spares_came(struct activator *a, pid_t pid);
+void spares_close(struct activator *a);
+/* Where a service's log lies; g_free(). */
+char *log_path(struct activator *a, const char *name);
