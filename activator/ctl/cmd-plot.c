@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* dbus-activatorctl plot */
+#include "ctl/bus.h"
+#include "ctl/output.h"
+#include "ctl/plot.h"
+#include "ctl/query.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void run_free(void *data)
+{
+    struct plot_run *run = data;
+
+    g_free(run->name);
+    g_free(run->error);
+    g_free(run);
+}
+
+static struct plot_run *run_of(const struct dict *dict)
+{
+    struct plot_run *run = g_new0(struct plot_run, 1);
+    const char *name = dict_string(dict, "Name");
+    const char *result = dict_string(dict, "Result");
+    uint64_t latency = 0;
+
+    run->name = g_strdup(name ? name : "?");
+    run->error = g_strdup(dict_string(dict, "ErrorMessage"));
+    run->failed = result && strcmp(result, "failed") == 0;
+    run->requested = dict_count(dict, "RequestedUSec");
+    run->spawned = dict_count(dict, "SpawnedUSec");
+    run->connected = dict_count(dict, "ConnectedUSec");
+    run->owned = dict_count(dict, "OwnedUSec");
+    if (dict_number(dict, "LatencyUSec", &latency))
+        run->ended = run->requested + latency;
+    else if (run->failed)
+        run->ended = dict_count(dict, "ExitUSec");
+    else
+        run->ended = (uint64_t)g_get_real_time();
+    return run;
+}
+
+static gint by_request(gconstpointer a, gconstpointer b)
+{
+    const struct plot_run *one = *(struct plot_run *const *)a;
+    const struct plot_run *two = *(struct plot_run *const *)b;
+
+    return one->requested < two->requested ? -1 : one->requested > two->requested;
+}
+
+static int write_svg(const char *svg, const char *file)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!file || strcmp(file, "-") == 0) {
+        fputs(svg, stdout);
+        return output_flush();
+    }
+    if (g_file_set_contents_full(file, svg, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644, &error))
+        return CTL_DONE;
+    ctl_complain("plot: %s", error->message);
+    return CTL_FAILED;
+}
+
+int cmd_plot(struct ctl *ctl, const struct command *command, char **argv)
+{
+    g_autofree char *file = NULL;
+    const GOptionEntry options[] = {
+        {"output", 'o', 0, G_OPTION_ARG_FILENAME, &file, "Write to FILE, not to stdout", "FILE"},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    g_autoptr(GPtrArray) activations = NULL;
+    g_autoptr(GPtrArray) runs = g_ptr_array_new_with_free_func(run_free);
+    g_autofree char *svg = NULL;
+    int code = ctl_parse(ctl, command, options, &argv, 0, 1);
+
+    if (code != CTL_DONE)
+        return code;
+    if (ctl->json) {
+        ctl_complain("plot draws SVG; “history --json” has the same data as JSON");
+        return CTL_USAGE;
+    }
+    code = bus_open(ctl);
+    if (code == CTL_DONE)
+        code = query_history(ctl, argv[1], G_MAXUINT32, &activations);
+    if (code != CTL_DONE)
+        return code;
+    for (guint i = 0; i < activations->len; i++)
+        g_ptr_array_add(runs, run_of(g_ptr_array_index(activations, i)));
+    g_ptr_array_sort(runs, by_request);
+    svg = plot_draw(runs);
+    return write_svg(svg, file);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* dbus-activatorctl start: a start like any client's, through the bus. */
+#include "ctl/bus.h"
+#include "ctl/output.h"
+#include "ctl/value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ALREADY_RUNNING 2 /* DBUS_START_REPLY_ALREADY_RUNNING */
+
+static int report_failure(const struct ctl *ctl, const char *name, const DBusError *error)
+{
+    if (dbus_error_has_name(error, DBUS_ERROR_SERVICE_UNKNOWN)) {
+        ctl_complain("%s: %s", name, error->message);
+        return CTL_NO_SERVICE;
+    }
+    if (dbus_error_has_name(error, DBUS_ERROR_DISCONNECTED))
+        return bus_report(ctl, error);
+    ctl_complain("%s: %s (%s)", name, error->message, error->name);
+    return CTL_FAILED;
+}
+
+static void report_success(const struct ctl *ctl, const char *name, dbus_uint32_t result,
+                           gint64 elapsed)
+{
+    g_autofree char *safe_name = output_fitted(name, 0);
+    g_autofree char *duration = output_duration((uint64_t)elapsed);
+
+    if (ctl->json)
+        return;
+    if (result == ALREADY_RUNNING)
+        printf("%s: already running\n", safe_name);
+    else
+        printf("%s: started in %s\n", safe_name, duration);
+}
+
+static int start_one(struct ctl *ctl, const char *name)
+{
+    DBusMessage *call = bus_driver_call("StartServiceByName");
+    DBusError error = DBUS_ERROR_INIT;
+    g_autoptr(DBusMessage) reply = NULL;
+    g_autofree char *progress = g_strdup_printf("Starting %s", name);
+    gint64 began = g_get_monotonic_time();
+    dbus_uint32_t result = 0;
+    int code;
+
+    if (!bus_append_string(call, name)) {
+        dbus_message_unref(call);
+        ctl_complain("%s: no such service", name);
+        return CTL_NO_SERVICE;
+    }
+    dbus_message_append_args(call, DBUS_TYPE_UINT32, &result, DBUS_TYPE_INVALID);
+    reply = bus_call(ctl, call, progress, &error);
+    if (!reply) {
+        code = report_failure(ctl, name, &error);
+        dbus_error_free(&error);
+        return code;
+    }
+    dbus_message_get_args(reply, NULL, DBUS_TYPE_UINT32, &result, DBUS_TYPE_INVALID);
+    report_success(ctl, name, result, g_get_monotonic_time() - began);
+    return CTL_DONE;
+}
+
+int cmd_start(struct ctl *ctl, const struct command *command, char **argv)
+{
+    int code = ctl_parse(ctl, command, NULL, &argv, 1, -1);
+    int worst = CTL_DONE;
+
+    if (code == CTL_DONE)
+        code = bus_open(ctl);
+    if (code != CTL_DONE)
+        return code;
+    for (char **name = argv + 1; *name; name++) {
+        code = start_one(ctl, *name);
+        worst = MAX(worst, code);
+        if (code == CTL_NO_ACTIVATOR)
+            break;
+    }
+    return worst;
+}
