@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2034
+# What build, boot, mutants, debug and cost share. Sourced, with set -eu.
+
+kernel_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache_dir=${XDG_CACHE_HOME:-${HOME:?}/.cache}/dbus-activator-kernel
+kernel_series=6.1
+
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+# Sets $scratch to a directory that vanishes with this shell.
+make_scratch() {
+	scratch=$(mktemp -d "${TMPDIR:-/tmp}/dbus-activator-kernel.XXXXXX")
+	trap 'rm -rf "$scratch"' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+}
+
+# build_guest_program OUTPUT SOURCE...
+build_guest_program() {
+	local output=$1
+	shift
+	"${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror \
+		-static -o "$output" "$@" -lpthread
+}
+
+# pack ROOT CPIO: the initramfs. /dev/console comes from the kernel's own.
+pack() {
+	(cd "$1" && find . | LC_ALL=C sort |
+		cpio -o -H newc --quiet -R 0:0) >"$2"
+}
+
+# selftest_root DIRECTORY: init and the selftest as /test
+selftest_root() {
+	mkdir -p "$1"
+	build_guest_program "$1/init" "$kernel_dir/guest/init.c"
+	build_guest_program "$1/test" "$kernel_dir"/selftest/*.c
+}
+
+# boot_guest BZIMAGE CPIO SECONDS ARGUMENT...: runs /test ARGUMENT..., returns
+# qemu's exit status: 33 is a pass, everything else a failure, 0 included,
+# which is what a panic or a clean power-off looks like.
+# $guest_memory, $guest_cpus, $guest_append and $guest_qemu change the machine.
+boot_guest() {
+	local image=$1 cpio=$2 seconds=$3 status=0
+	shift 3
+	# shellcheck disable=SC2086 # several words of options
+	timeout --foreground -k 5 "$seconds" qemu-system-x86_64 -M q35 -accel tcg \
+		-m "${guest_memory:-256}" -smp "${guest_cpus:-2}" \
+		-kernel "$image" -initrd "$cpio" \
+		-nographic -no-reboot -vga none -net none \
+		-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
+		${guest_qemu:-} \
+		-append "console=ttyS0 quiet panic=-1 oops=panic reboot=t ${guest_append:-} -- $*" \
+		</dev/null | tr -d '\r' |
+		sed -u 's/\x1b\[[0-9;?]*[A-Za-z]//g; s/^\x1bc//' || status=$?
+	return "$status"
+}
+
+verdict() {
+	case $1 in
+	33) echo "${0##*/}: passed: $2" ;;
+	0) echo "${0##*/}: FAILED: $2: the guest ended by itself (panic or oops)" ;;
+	124 | 137) echo "${0##*/}: FAILED: $2: no verdict in time" ;;
+	*) echo "${0##*/}: FAILED: $2: qemu says $1" ;;
+	esac
+	[ "$1" -eq 33 ]
+}
