@@ -1,0 +1,359 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""dbus-activatorctl against a real bus and activator: every command, its JSON against the schema,
+exit statuses, services that write rubbish, and how `monitor` and `log -f` end."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness import *  # noqa: E402
+
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((SOURCE / "data/status.schema.json").read_text())
+# What must not reach a terminal: C0 but newline and tab, DEL, C1.
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
+
+
+def fits(name, document):
+    """Whether the document is what the schema says of this command."""
+    if jsonschema is None:
+        return True
+    schema = {**SCHEMA, "$ref": f"#/$defs/{name}"}
+    schema.pop("anyOf")
+    try:
+        jsonschema.validate(document, schema)
+    except jsonschema.ValidationError as error:
+        diagnose(str(error))
+        return False
+    return True
+
+
+class Follower:
+    """A `monitor` or `log -f` in the background, its output in a file or a pipe."""
+
+    def __init__(self, world, bus, *args, pipe=False):
+        self.path = world.path / f"follower-{'-'.join(args).replace('/', '_')}"
+        self.errors = world.path / "follower.stderr"
+        with open(self.path, "wb") as out, open(self.errors, "wb") as err:
+            self.popen = subprocess.Popen(
+                [str(world.program("ctl/dbus-activatorctl")), "--address", bus.address, *args],
+                env=world.env, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipe else out, stderr=err)
+
+    def text(self):
+        return self.path.read_text(errors="replace")
+
+    def end(self):
+        wait_for(lambda: self.popen.poll() is not None, "the end of the follower")
+        return self.popen.returncode
+
+
+def plain(world, bus, *args, **more):
+    return world.ctl(bus, *args, json_output=False, **more)
+
+
+@case("JSON is what the schema says")
+def _(world):
+    world.service("test.A", "stderr hello daemonize children 2 name test.A")
+    world.service("test.Bad", "stderr why exit 3")
+    bus, _activator = world.both("signal")
+    check_equal(plain(world, bus, "start", "test.A").rc, 0, "start")
+    check_equal(plain(world, bus, "start", "test.Bad").rc, 1, "start of one that fails")
+    for name, args in (("list", ["list"]), ("status", ["status", "test.A"]),
+                       ("activator", ["status"]), ("processes", ["processes", "test.A"]),
+                       ("log", ["log", "test.A"]), ("history", ["history"]),
+                       ("history", ["history", "test.Bad"]), ("check", ["check"])):
+        # check reads files and takes no address.
+        got = world.ctl(bus, *args, bus_option=[] if name == "check" else None)
+        check(got.json is not None and fits(name, got.json), f"{' '.join(args)}", repr(got))
+    failed = world.status(bus, "test.Bad")
+    check_equal((failed["State"], failed["ExitHow"], failed["ExitStatus"]), ("failed", "exited", 3),
+                "status of a failed one")
+    got = world.ctl(bus, "plot")
+    check(got.rc == 2 and "history" in got.err, "plot --json is refused", repr(got))
+
+
+@case("what people see")
+def _(world):
+    world.service("test.A", "stderr hello daemonize children 2 name test.A")
+    world.service("test.Bad", "stderr why exit 3")
+    bus, _activator = world.both("signal")
+    got = plain(world, bus, "start", "test.A")
+    check_match("test.A: started in", got.out, "start")
+    check_match("already running", plain(world, bus, "start", "test.A").out, "start again")
+    got = plain(world, bus, "start", "test.Bad")
+    check(got.rc == 1 and "status 3" in got.err and "why" in got.err, "a failed start", repr(got))
+    got = plain(world, bus, "status", "test.A")
+    for wanted in ("● test.A", "Loaded: ", "State: running since ", "Main PID: ", "├─", "└─",
+                   "(adopted)", "Started in: ", "hello"):
+        check_in(wanted, got.out, f"status has “{wanted.strip()}”")
+    check_equal(got.rc, 0, "status of one that runs")
+    got = plain(world, bus, "status", "test.Bad")
+    check(got.rc == 3 and "exited, status 3" in got.out and "failed" in got.out,
+          "status of a failed one", repr(got))
+    check_match("child-(sub)?reaper", plain(world, bus, "status").out, "the activator")
+    narrow = {**world.env, "COLUMNS": "60"}
+    for args in (["status", "test.A"], ["list"]):
+        lines = plain(world, bus, *args, env=narrow).out.splitlines()
+        check(lines and max(map(len, lines)) <= 60, f"{args[0]} fits 60 columns", str(lines))
+    lines = plain(world, bus, "list").out.splitlines()
+    check(max(map(len, lines)) <= 80, "list fits 80 columns", str(lines))
+    check_in("test.A", plain(world, bus, "list", "--names").out.split(), "list --names")
+    got = plain(world, bus, "history")
+    check(re.search(r"test\.A +[\d.]+ ms", got.out) and "failed" in got.out, "history", repr(got))
+    check_equal(plain(world, bus, "stop", "--all").rc, 0, "stop --all")
+    check_equal(plain(world, bus, "status", "test.A").rc, 3, "nothing runs any more")
+
+
+@case("exit statuses")
+def _(world):
+    world.service("test.A", "name test.A")
+    world.service("test.B", "name test.B")
+    bus, _activator = world.both("signal")
+    plain(world, bus, "start", "test.A")
+    for status, args in ((0, ["status", "test.A"]), (0, ["list"]), (0, ["reload"]),
+                         (0, ["kill", "-s", "CONT", "test.A"]), (0, ["kill", "-s", "18", "test.A"]),
+                         (0, ["kill", "--signal=SIGCONT", "test.A"]),
+                         (1, ["stop", "test.B"]), (1, ["kill", "test.B"]),
+                         (2, ["frobnicate"]), (2, []), (2, ["list", "--frobnicate"]),
+                         (2, ["status", "a", "b"]), (2, ["log"]), (2, ["stop"]),
+                         (2, ["stop", "--all", "test.A"]), (2, ["log", "-n", "x", "test.A"]),
+                         (2, ["kill", "-s", "NOSUCH", "test.A"]), (2, ["list", "--system"]),
+                         (2, ["history", "-n", "-1"]), (3, ["status", "test.B"]),
+                         (4, ["status", "test.None"]), (4, ["start", "test.None"]),
+                         (4, ["stop", "test.None"]), (4, ["kill", "test.None"]),
+                         (4, ["log", "test.None"]), (4, ["log", "-f", "test.None"]),
+                         (4, ["processes", "test.None"]), (4, ["status", "test.\udcff"])):
+        got = plain(world, bus, *args)
+        check_equal(got.rc, status, ascii(" ".join(args)) if args else "no command")
+        if status:
+            named = status != 2 or not args or args[-1].lstrip("-") in got.err or \
+                len(args) > 1 or "missing" in got.err or "--all" in got.err
+            silent = status == 3
+            check(silent or (got.err.startswith("dbus-activatorctl: ") and named), "and says why",
+                  repr(got))
+    for args in ([], ["status"], ["log"], ["plot"]):
+        got = plain(world, bus, *args, "--help")
+        check(got.rc == 0 and "Usage:" in got.out, f"{' '.join(args)} --help", repr(got))
+    check_match(r"^dbus-activatorctl \d", plain(world, bus, "--version").out, "--version")
+    lonely = world.bus(name="lonely", systemd_activation=False)
+    for args in (["list"], ["status"], ["monitor"], ["stop", "--all"], ["reexec"]):
+        got = plain(world, lonely, *args)
+        check(got.rc == 5 and "no activator" in got.err, f"{args[0]} without an activator",
+              repr(got))
+    got = plain(world, None, "list", bus_option=["--address", "unix:path=/nonexistent"])
+    check(got.rc == 5 and "cannot reach the bus" in got.err, "no bus", repr(got))
+
+
+@case("services that write rubbish")
+def _(world):
+    rubbish = ["stderr", "\x1b]0;owned\x07\x1b[31mred\x1b[2J", "stderr-binary", "5000",
+               "stderr-line", "100000", "stdout", "plain words", "name", "test.A"]
+    world.service("test.A", rubbish)
+    bus, _activator = world.both("signal")
+    plain(world, bus, "start", "test.A")
+    wait_for(lambda: "plain words" in plain(world, bus, "log", "test.A").out, "the last line")
+    got = plain(world, bus, "log", "test.A")
+    check(not UNSAFE.search(got.out), "log is harmless", repr(got.out[:2000]))
+    check_in("\\x1b]0;owned", got.out, "an escape is shown as text")
+    got = plain(world, bus, "status", "test.A")
+    check(not UNSAFE.search(got.out), "status is harmless", repr(got.out[:2000]))
+    got = world.ctl(bus, "log", "test.A")
+    check(got.rc == 0 and fits("log", got.json) and not UNSAFE.search(got.out), "log --json")
+    got = world.ctl(bus, "log", "-n", "1", "test.A")
+    check_equal(len(got.json), 1, "log -n 1")
+
+
+@case("log -f")
+def _(world):
+    world.service("test.A", "stderr first name test.A")
+    bus, activator = world.both("signal", "--log-max", "20000")
+    plain(world, bus, "start", "test.A")
+    wait_for(lambda: "first" in plain(world, bus, "log", "test.A").out, "the first line")
+    follower = Follower(world, bus, "log", "-f", "test.A")
+    wait_for(lambda: "first" in follower.text(), "what there was")
+    # Through several rotations of the log file, without a loss.
+    for i in range(30):
+        bus.ask("test.A", "Write", "(s)", f"line-{i:03} " + "x" * 2000 + "\n")
+        wait_for(lambda: f"line-{i:03}" in follower.text(), f"line {i}")
+    seen = re.findall(r"line-(\d+)", follower.text())
+    check_equal(seen, [f"{i:03}" for i in range(30)], "each line once and in order")
+    follower.popen.send_signal(signal.SIGINT)
+    check_equal(follower.end(), 0, "it ends on SIGINT")
+    follower = Follower(world, bus, "log", "-f", "test.A", pipe=True)
+    follower.popen.stdout.readline()
+    follower.popen.stdout.close()
+    check_equal(follower.end(), 0, "it ends when nobody reads")
+    follower = Follower(world, bus, "log", "-f", "test.A")
+    wait_for(lambda: "line-029" in follower.text(), "it to follow")
+    activator.stop()
+    check_equal(follower.end(), 5, "it ends with the activator")
+    check_match("left the bus", follower.errors.read_text(), "and says so")
+
+
+@case("monitor")
+def _(world):
+    world.service("test.A", "name test.A")
+    world.service("test.Bad", "exit 3")
+    bus, activator = world.both("signal")
+    follower = Follower(world, bus, "monitor", "--json")
+    human = Follower(world, bus, "monitor")
+
+    def events():
+        return [json.loads(line) for line in follower.text().splitlines()]
+
+    # There is no sign that it listens but that it reports.
+    def both_report():
+        plain(world, bus, "start", "test.A")
+        plain(world, bus, "stop", "test.A")
+        return events() and human.text()
+
+    wait_for(both_report, "a first event")
+    plain(world, bus, "start", "test.Bad")
+    wait_for(lambda: any(e["event"] == "ActivationFailed" for e in events()), "the failure")
+    check_equal({e["event"] for e in events()},
+                {"ServiceStateChanged", "ServiceExited", "ProcessExited", "ActivationFailed"},
+                "all kinds")
+    check(all(fits("monitor", e) for e in events()), "as the schema says", str(events()))
+    wait_for(lambda: "activation failed" in human.text(), "the same in words")
+    for one in (human, follower):
+        one.popen.send_signal(signal.SIGINT)
+        check_equal(one.end(), 0, "it ends on SIGINT")
+    piped = Follower(world, bus, "monitor", pipe=True)
+    piped.popen.stdout.close()
+    check_equal(piped.end(), 0, "it ends when nobody reads")
+    last = Follower(world, bus, "monitor")
+    wait_for(lambda: plain(world, bus, "stop", "test.A").rc + 1 and
+             plain(world, bus, "start", "test.A").rc == 0 and last.text(), "it to listen")
+    activator.stop()
+    check_equal(last.end(), 5, "it ends with the activator")
+
+
+@case("the bus goes")
+def _(world):
+    world.service("test.A", "stderr first name test.A")
+    # A session of its own: its bus may be killed.
+    script = ("ctl=$1; $ctl start test.A; pid=$(dbus-send --print-reply --dest=org.freedesktop.DBus"
+              " / org.freedesktop.DBus.GetConnectionUnixProcessID string:org.freedesktop.DBus"
+              " | sed -n 's/.*uint32 //p'); $ctl monitor >/dev/null 2>$2.err & one=$!;"
+              "$ctl log -f test.A >$2.out 2>>$2.err & two=$!;"
+              "while ! grep -q first $2.out; do sleep 0.05; done; sleep 0.3;"
+              "trap '' TERM HUP; kill -KILL $pid; wait $one; echo $? >$2.one; wait $two;"
+              "echo $? >$2.two; mv $2.two $2.done")
+    mark = world.path / "gone"
+    session = world.session("sh", "-c", script, "sh", str(world.program("ctl/dbus-activatorctl")),
+                            str(mark))
+    done = mark.with_suffix(".done")
+    wait_for(done.exists, "both to end")
+    check_equal((mark.with_suffix(".one").read_text().strip(), done.read_text().strip()),
+                ("5", "5"), "monitor and log -f end with 5")
+    session.wait_end()
+
+
+@case("the phases are those that the bus saw")
+def _(world):
+    world.service("test.A", "delay 600 name test.A")
+    bus, _activator = world.both("signal")
+    seen = world.path / "profile"
+    with open(seen, "wb") as out:
+        monitor = subprocess.Popen(["dbus-monitor", "--profile", "--address", bus.address],
+                                   stdout=out, stderr=subprocess.DEVNULL, env=world.env)
+    try:
+        wait_for(lambda: seen.stat().st_size > 0, "dbus-monitor")
+        plain(world, bus, "start", "test.A")
+        wait_for(lambda: len(re.findall(r"NameAcquired", seen.read_text())) >= 2, "its output")
+        asked = owned = None
+        for line in seen.read_text().splitlines():
+            fields = line.split("\t")
+            if fields[-1] == "StartServiceByName":
+                asked = float(fields[1]) * 1e6
+            if asked and fields[-1] == "RequestName" and not owned:
+                owned = float(fields[1]) * 1e6
+    finally:
+        monitor.kill()
+        monitor.wait()
+    run = world.ctl(bus, "history", "test.A").json[0]
+    moments = [run[k] for k in ("RequestedUSec", "SpawnedUSec", "ConnectedUSec", "OwnedUSec")]
+    check_equal(moments, sorted(moments), "in this order")
+    check_equal(run["LatencyUSec"], run["OwnedUSec"] - run["RequestedUSec"], "they add up")
+    check(run["ConnectedUSec"] - run["SpawnedUSec"] >= 600000, "its delay is before connecting")
+    # Of two clocks' readings by two processes: no closer than the machine's mood.
+    check(asked is not None and abs(run["RequestedUSec"] - asked) < 250e3 * SLOW, "asked",
+          f"{asked} {run}")
+    check(owned is not None and abs(run["OwnedUSec"] - owned) < 250e3 * SLOW, "owned",
+          f"{owned} {run}")
+
+
+@case("a thousand services by one call")
+def _(world):
+    for i in range(1000):
+        world.service(f"test.N{i:04}", f"name test.N{i:04}")
+    bus, _activator = world.both("signal")
+    seen = world.path / "profile"
+    with open(seen, "wb") as out:
+        monitor = subprocess.Popen(["dbus-monitor", "--profile", "--address", bus.address],
+                                   stdout=out, stderr=subprocess.DEVNULL, env=world.env)
+    try:
+        wait_for(lambda: seen.stat().st_size > 0, "dbus-monitor")
+        got = world.ctl(bus, "list")
+        check_equal(len([s for s in got.json if s["Name"].startswith("test.N")]), 1000,
+                    "list --json")
+        got = plain(world, bus, "list", "--names")
+        check_equal(len([n for n in got.out.split() if n.startswith("test.N")]), 1000,
+                    "list --names")
+        wait_for(lambda: "ListServices" in seen.read_text(), "what dbus-monitor saw")
+        calls = [line.split("\t")[-1] for line in seen.read_text().splitlines()
+                 if line.startswith("mc") and "org.dbusactivator.Activator1" in line]
+        check_equal(calls, ["DescribeServices", "ListServices"], "one call each")
+    finally:
+        monitor.kill()
+        monitor.wait()
+
+
+@case("plot")
+def _(world):
+    for i in range(6):
+        world.service(f"test.P{i}", f"delay {i * 20} name test.P{i}")
+    world.service("test.Bad", ["stderr", "<no> & \x1b \"why\"", "exit", "3"])
+    bus, _activator = world.both("signal")
+    plain(world, bus, "start", "test.Bad", *(f"test.P{i}" for i in range(6)))
+    target = world.path / "out.svg"
+    check_equal(plain(world, bus, "plot", "-o", str(target)).rc, 0, "it is written")
+    text = target.read_text()
+    check("7 activations, 1 failed" in text and "\x1b" not in text, "its words", text[:1500])
+    if shutil.which("xmllint"):
+        done = subprocess.run(["xmllint", "--noout", str(target)], capture_output=True)
+        check_equal(done.returncode, 0, "xmllint")
+    check_equal(plain(world, bus, "plot").out, text, "the same on standard output")
+    got = plain(world, bus, "plot", "-o", "/nonexistent/x.svg")
+    check(got.rc == 1 and "/nonexistent" in got.err, "a folder that is not there", repr(got))
+
+
+@case("reexec, and a service that is stubborn")
+def _(world):
+    world.service("test.A", "name test.A")
+    world.service("test.Hard", "ignore 15 name test.Hard")
+    bus, _activator = world.both("signal", "--stop-timeout", "1")
+    plain(world, bus, "start", "test.A", "test.Hard")
+    pid = bus.owner_pid("test.A")
+    owner = bus.client.dbus("GetNameOwner", "(s)", "org.dbusactivator.Activator1")
+    check_equal(plain(world, bus, "reexec").rc, 0, "reexec")
+    check(bus.client.dbus("GetNameOwner", "(s)", "org.dbusactivator.Activator1") != owner,
+          "another one serves")
+    check_equal(bus.owner_pid("test.A"), pid, "the service lives on")
+    check_equal(plain(world, bus, "stop", "test.Hard").rc, 0, "stop of a stubborn one")
+    check(not bus.has_owner("test.Hard"), "it is gone")
+
+
+main()

@@ -1,0 +1,204 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Service files that come, change, break and go while the bus runs."""
+import os
+import pathlib
+import signal
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness import *  # noqa: E402
+
+NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
+UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
+DOORS = ("signal", "helper")
+
+
+def generated(world):
+    folder = world.runtime / "dbus-1/services"
+    return {p.name for p in folder.glob("*.service")} if folder.exists() else set()
+
+
+def listed(world, bus):
+    return {s[0] for s in world.member(bus, "ListServices")}
+
+
+for the_door in DOORS:
+    @case(f"comes, changes, goes, {the_door} door")
+    def _(world, door=the_door):
+        bus, _activator = world.both(door)
+        check_error(bus.begin_start("test.A").error(), UNKNOWN, "test.A", "there is none yet")
+        world.service("test.A", ["stderr", "first", "name", "test.A"])
+        wait_for(lambda: "test.A" in listed(world, bus), "the activator to see it")
+        world.served(bus, "test.A")
+        check_equal(bus.start("test.A"), 1, "it is started")
+        pid = bus.owner_pid("test.A")
+        wait_for(lambda: world.fields(bus, "test.A").get("MainPID") == pid, "the state")
+        check(world.fields(bus, "test.A")["Managed"], "by the activator")
+        first = bus.owner_pid("test.A")
+        file = world.service("test.A", ["stderr", "second", "name", "test.A"])
+        world.member(bus, "Reload")
+        check(alive(first), "a change does not disturb what runs")
+        world.member(bus, "StopService", "(s)", "test.A")
+
+        def runs_second():
+            bus.start("test.A")
+            found = "second" in argv_of(bus.owner_pid("test.A"))
+            world.member(bus, "StopService", "(s)", "test.A")
+            return found
+
+        wait_for(runs_second, "a start with the new command")
+        check(True, "the next start is by the new one")
+        bus.start("test.A")
+        pid = bus.owner_pid("test.A")
+        file.unlink()
+        wait_for(lambda: "test.A" not in bus.activatable(), "the bus to forget it")
+        wait_for(lambda: "test.A.service" not in generated(world), "the generated file to go")
+        check(alive(pid), "what runs goes on")
+        check_in("test.A", listed(world, bus), "and is still listed")
+        world.member(bus, "StopService", "(s)", "test.A")
+        check(not alive(pid), "and can be stopped")
+        wait_for(lambda: getattr(bus.begin_start("test.A").error(), "name", "") == UNKNOWN,
+                 "the name to be unknown")
+        check_error(bus.begin_start("test.A").error(), UNKNOWN, "test.A", "it is unknown again")
+
+    @case(f"the bus is told without being asked to, {the_door} door")
+    def _(world, door=the_door):
+        bus, _activator = world.both(door)
+        world.service("test.A", "name test.A")
+
+        def is_managed():
+            # Until then the bus may know the original alone, and start it itself.
+            if bus.begin_start("test.A").error() is not None:
+                return False
+            pid = bus.owner_pid("test.A")
+            wait_for(lambda: world.fields(bus, "test.A").get("MainPID") == pid, "the state")
+            if world.fields(bus, "test.A")["Managed"]:
+                return True
+            kill_pid(pid)
+            wait_for(lambda: not bus.has_owner("test.A"), "its end")
+            return False
+
+        wait_for(is_managed, "a start by the activator")
+        check(True, "a new file leads to the activator")
+
+    @case(f"breaks, {the_door} door")
+    def _(world, door=the_door):
+        bus, activator = world.both(door)
+        world.service("test.A", "name test.A")
+        world.service("test.B", "name test.B")
+        world.served(bus, "test.A", "test.B")
+        bus.start("test.B")
+        (world.services / "test.A.service").write_text("[D-BUS Service]\nName=test.A\nnonsense\n")
+        world.member(bus, "Reload")
+        wait_for(lambda: "test.A.service" not in generated(world), "the generated file to go")
+        wait_for(lambda: "test.A" not in bus.activatable(), "the bus to forget it")
+        check_error(bus.begin_start("test.A").error(), UNKNOWN, "test.A",
+                    "the error is dbus-daemon's own")
+        check(alive(bus.owner_pid("test.B")), "what runs does not notice")
+        world.service("test.A", "name test.A")
+        world.served(bus, "test.A")
+        check_equal(bus.start("test.A"), 1, "once it is mended it is started")
+        check(alive(activator.pid), "the activator is there")
+
+    @case(f"many at once, {the_door} door")
+    def _(world, door=the_door):
+        bus, _activator = world.both(door)
+        names = {f"test.M{i}" for i in range(60)}
+        for name in names:
+            world.service(name, f"name {name}")
+        world.served(bus, *names)
+        check_equal(bus.start("test.M59"), 1, "one of them is started")
+        for name in names:
+            (world.services / f"{name}.service").unlink()
+        wait_for(lambda: not bus.activatable() & names, "their end")
+        wait_for(lambda: not {g for g in generated(world) if g.startswith("test.M")},
+                 "the end of the generated ones")
+        check(True, "they go as they came")
+
+
+@case("a folder that comes later")
+def _(world):
+    import shutil
+    shutil.rmtree(world.data)
+    bus, _activator = world.both("signal")
+    world.services.mkdir(parents=True)
+    world.service("test.A", "name test.A")
+
+    def started():
+        world.member(bus, "Reload")
+        return bus.begin_start("test.A").error() is None
+
+    wait_for(started, "the start")
+    check(world.fields(bus, "test.A")["Managed"], "a service in it is started by the activator")
+
+
+@case("SIGHUP")
+def _(world):
+    bus, activator = world.both("signal")
+    world.service("test.A", "name test.A")
+    signal_pid(activator.top, signal.SIGHUP)
+    wait_for(lambda: "test.A" in listed(world, bus), "the service")
+    check_equal(bus.start("test.A"), 1, "files are read again")
+    check(alive(activator.top) and alive(activator.pid), "and nobody leaves")
+
+
+@case("the generated files")
+def _(world):
+    folder = world.runtime / "dbus-1/services"
+    bus, _activator = world.both("signal")
+    world.service("test.A", "name test.A", AssumedAppArmorLabel="label", SystemdService="my.service")
+    world.write_service("test.B", "/bin/true", file="odd-file-name.service")
+    wait_for(lambda: generated(world) >= {"test.A.service", "test.B.service"}, "the files")
+    text = (folder / "test.A.service").read_text()
+    check_match(r"^# generated by dbus-activator", text, "they say what they are")
+    check_match(r"\nName=test\.A\n", text, "the name")
+    check_match(r"\nExec=\S*dbus-activator-launch-helper-session .*test\.A", text, "the helper")
+    check_match(r"\nSystemdService=test\.A\.service\n", text, "a unit of their own")
+    check_match(r"\nAssumedAppArmorLabel=label\n", text, "the label is kept")
+    check_equal(oct(os.stat(folder).st_mode & 0o777), "0o700", "the folder is the user's")
+    foreign = folder / "test.C.service"
+    foreign.write_text(world.service_text("test.C", "/bin/false"))
+    world.service("test.C", "name test.C")
+    world.service("test.D", "name test.D")
+    wait_for(lambda: "test.D.service" in generated(world), "the next file")
+    check_equal(foreign.read_text(), world.service_text("test.C", "/bin/false"),
+                "a file that is not ours is left alone")
+    check_equal(bus.start("test.D"), 1, "others are served")
+
+
+@case("which file counts")
+def _(world):
+    second = world.path / "share/dbus-1/services"
+    second.mkdir(parents=True)
+    (second / "test.A.service").write_text(
+        world.service_text("test.A", world.exec_line("stderr second name test.A")))
+    first = world.service("test.A", "stderr first name test.A")
+    bus, _activator = world.both("signal")
+    world.served(bus, "test.A")
+    check_equal(world.fields(bus, "test.A")["ServiceFile"], str(first), "the first one")
+    bus.start("test.A")
+    check_in("first", argv_of(bus.owner_pid("test.A")), "is the one that is started")
+    world.member(bus, "StopService", "(s)", "test.A")
+    first.unlink()
+    # dbus-daemon itself answers one request with ServiceUnknown when a file that it knew is gone.
+    wait_for(lambda: bus.begin_start("test.A").error() is None, "a start by the second")
+    check_in("second", argv_of(bus.owner_pid("test.A")), "then the second counts")
+    pid = bus.owner_pid("test.A")
+    wait_for(lambda: world.fields(bus, "test.A")["MainPID"] == pid, "the state")
+    check_equal(world.fields(bus, "test.A")["ServiceFile"], str(second / "test.A.service"),
+                "and is named")
+
+
+@case("one unit for several names")
+def _(world):
+    bus = world.bus()
+    # These are not generated ones: a folder of the bus's configuration that comes first.
+    for name in ("test.A", "test.B"):
+        world.service(name, f"name {name}", SystemdService="shared.service")
+    world.activator(bus)
+    world.served(bus, "test.A", "test.B")
+    check_equal([bus.start("test.A"), bus.start("test.B")], [1, 1], "both are started")
+    check(bus.owner_pid("test.A") != bus.owner_pid("test.B"), "each by itself")
+
+main()

@@ -1,0 +1,320 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Parts are killed or held: no service dies of it, nothing is lost from sight or told twice, and
+every caller gets an answer."""
+import pathlib
+import signal
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness import *  # noqa: E402
+
+NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
+ERROR = "org.freedesktop.DBus.Error."
+DOORS = ("signal", "helper")
+NAMES = [f"test.N{i}" for i in range(5)]
+
+
+def started_world(world, door, *options):
+    bus, activator = world.both(door, *options)
+    for name in NAMES:
+        world.service(name, f"daemonize orphans 1 name {name}")
+    world.served(bus, *NAMES)
+    for name in NAMES:
+        bus.start(name)
+    # The parents of the daemons may leave after the names were taken.
+    wait_for(lambda: all(world.fields(bus, n)["NProcesses"] == 2 for n in NAMES), "the parents")
+    return bus, activator
+
+
+def kill_activator(activator, number=signal.SIGKILL):
+    """Answers the pid of the next one, which serves."""
+    old = activator.pid
+    signal_pid(old, number)
+    signal_pid(old, signal.SIGCONT)
+    wait_for(lambda: activator.pid not in (0, old), "the next activator")
+    wait_for(lambda: activator.bus.owner_pid(NAME) == activator.pid, "the next one to serve")
+    return activator.pid
+
+
+def identity(world, bus, name):
+    f = world.fields(bus, name)
+    return (f["State"], f["Managed"], f["Run"], f["MainPID"], f["ReaperPID"], f["NProcesses"],
+            f["StartedUSec"])
+
+
+def short(world, bus, name):
+    f = world.fields(bus, name)
+    return f["State"], f["MainPID"], f["Run"]
+
+
+def history_of(world, bus, name):
+    return [a for a in world.member(bus, "ListActivations", "(u)", 0) if a["Name"] == name]
+
+
+def ends_of(signals, name):
+    return {(s[1][1], *s[1][2:]) for s in signals if s[0] == "ServiceExited" and s[1][0] == name}
+
+
+for the_door in DOORS:
+    @case(f"the activator is killed, {the_door} door")
+    def _(world, door=the_door):
+        bus, activator = started_world(world, door)
+        before = {n: identity(world, bus, n) for n in NAMES}
+        pids = sorted(pids_with("test-service"))
+        for number in (signal.SIGKILL, signal.SIGSEGV):
+            kill_activator(activator, number)
+            check_equal(sorted(pids_with("test-service")), pids, f"{number.name}: services live")
+            check_settles(lambda: {n: identity(world, bus, n) for n in NAMES}, before,
+                          f"{number.name}: the next one knows them all")
+        world.service("test.New", "name test.New")
+        world.served(bus, "test.New")
+        check_equal(bus.start("test.New"), 1, "new requests are served")
+        check(world.fields(bus, "test.New")["Run"] not in {b[2] for b in before.values()},
+              "with a run id of its own")
+        signals = world.recorder(bus)
+        kill_pid(before[NAMES[0]][3])
+        wait_for(lambda: ends_of(signals, NAMES[0]), "ServiceExited")
+        check_equal(ends_of(signals, NAMES[0]),
+                    {(before[NAMES[0]][2], before[NAMES[0]][3], "killed", 9)},
+                    "an end is reported with its run")
+        world.member(bus, "StopService", "(s)", NAMES[1])
+        check(not alive(before[NAMES[1]][3]), "one can be stopped")
+
+    @case(f"callers that wait while the activator is killed, {the_door} door")
+    def _(world, door=the_door):
+        bus, activator = world.both(door, "--start-limit", "0")
+        for name, end in (("Good", "name test.Good"), ("Bad", "exit 3")):
+            world.service(f"test.{name}", ["touch", str(world.mark(f"{name}-is-there")), "await",
+                                           str(world.mark("go")), *end.split()])
+        world.served(bus, "test.Good", "test.Bad")
+        good, bad = bus.begin_start("test.Good"), bus.begin_start("test.Bad")
+        wait_for(lambda: world.mark("Good-is-there").exists() and
+                 world.mark("Bad-is-there").exists(), "both services")
+        kill_activator(activator)
+        world.set_mark("go")
+        check_equal(good.result(), 1, "one whose service comes up")
+        check_error(bad.error(), ERROR + "Spawn.ChildExited", r"status 3\b",
+                    "one whose service fails")
+        wait_for(lambda: world.fields(bus, "test.Good")["MainPID"] == bus.owner_pid("test.Good"),
+                 "the state")
+        check(world.fields(bus, "test.Good")["Managed"], "the run is the activator's")
+        wait_for(lambda: history_of(world, bus, "test.Bad"), "the history")
+        check_equal(len(history_of(world, bus, "test.Bad")), 1, "it failed once")
+
+    @case(f"requests that nobody read, {the_door} door")
+    def _(world, door=the_door):
+        bus, activator = world.both(door, "--start-limit", "0")
+        names = [f"test.U{i}" for i in range(8)]
+        for name in names:
+            world.service(name, f"name {name}")
+        world.served(bus, *names)
+        held = activator.pid
+        signal_pid(held, signal.SIGSTOP)
+        pending = {n: bus.begin_start(n) for n in names}
+        bus.client.barrier()
+        kill_activator(activator)
+        for name, p in pending.items():
+            error = p.error()
+            check(error is None or bus.begin_start(name).error() is None,
+                  f"{name}: is answered, and started after one retry at most", error)
+        check(all(bus.has_owner(n) for n in names), "all run")
+
+    @case(f"an end while there is no activator, {the_door} door")
+    def _(world, door=the_door):
+        bus, activator = started_world(world, door)
+        signals = world.recorder(bus)
+        before = {n: world.fields(bus, n) for n in NAMES}
+        held = activator.pid
+        signal_pid(held, signal.SIGSTOP)
+        for number, name in enumerate(NAMES):
+            bus.ask(name, "Exit", "(i)", 40 + number)
+        wait_for(lambda: not any(alive(b["MainPID"]) for b in before.values()), "the ends")
+        kill_activator(activator)
+        wait_for(lambda: all(ends_of(signals, n) for n in NAMES), "the reports")
+        for number, name in enumerate(NAMES):
+            wanted = (before[name]["Run"], before[name]["MainPID"], "exited", 40 + number)
+            check_equal(ends_of(signals, name), {wanted}, f"{name}: the end, with its run")
+            entries = history_of(world, bus, name)
+            check_equal([(e.get("Run"), e.get("ExitHow"), e.get("ExitStatus")) for e in entries],
+                        [(wanted[0], *wanted[2:])], f"{name}: once in the history")
+            fields = world.fields(bus, name)
+            check_equal((fields["NProcesses"], fields["NAdopted"]), (1, 1),
+                        f"{name}: its orphan is still owned")
+
+
+@case("killed again and again")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    before = {n: identity(world, bus, n) for n in NAMES}
+    for turn in range(4):
+        kill_activator(activator)
+        check_settles(lambda: {n: identity(world, bus, n) for n in NAMES}, before,
+                      f"turn {turn}")
+    runs = [a["Run"] for a in world.member(bus, "ListActivations", "(u)", 0)]
+    check_equal(sorted(runs), sorted(set(runs)), "the history has each run once")
+    check_equal(sorted(runs), sorted(b[2] for b in before.values()), "and no other")
+
+
+@case("a reaper is killed")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    signals = world.recorder(bus)
+    before = {n: world.fields(bus, n) for n in NAMES}
+    name = NAMES[0]
+    pids = {p[0] for p in world.member(bus, "ListProcesses", "(s)", name)}
+    kill_pid(before[name]["ReaperPID"])
+    wait_for(lambda: parent_of(before[name]["MainPID"]) == activator.top,
+             "the top reaper to have them")
+    check_equal({p for p in pids if alive(p)}, pids, "its processes live")
+    wait_for(lambda: world.fields(bus, name).get("ReaperPID") != before[name]["ReaperPID"],
+             "the activator to know")
+    fields = world.fields(bus, name)
+    check_equal((fields["State"], fields["MainPID"], fields["Run"]),
+                ("running", before[name]["MainPID"], before[name]["Run"]), "as the same run")
+    bus.ask(name, "Write", "(s)", "still here")
+    check_equal(bus.ask(name, "Ping"), before[name]["MainPID"], "it can still write")
+    bus.ask(name, "Exit", "(i)", 6)
+    wait_for(lambda: ends_of(signals, name), "ServiceExited")
+    check_equal(ends_of(signals, name), {(before[name]["Run"], before[name]["MainPID"], "exited",
+                                          6)}, "its end is reported")
+    check_equal(world.fields(bus, name)["State"], "running", "the orphan goes on")
+    error = bus.client.begin(NAME, PATH, NAME, "StopService", "(s)", name).error()
+    check_equal(error, None, "it can be stopped")
+    check_equal({p for p in pids if alive(p)}, set(), "nothing is left of it")
+    check_equal(bus.start(name), 1, "it can be started again")
+    check(all(alive(before[n]["MainPID"]) for n in NAMES[1:]), "others do not notice")
+
+
+@case("a reaper is killed after the activator was")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    kill_activator(activator)
+    signals = world.recorder(bus)
+    before = {n: world.fields(bus, n) for n in NAMES}
+    for name in NAMES[:3]:
+        kill_pid(before[name]["ReaperPID"])
+    for name in NAMES[:3]:
+        wait_for(lambda n=name: parent_of(before[n]["MainPID"]) == activator.top, "the top")
+    kill_activator(activator)
+    for name in NAMES:
+        check_settles(lambda n=name: short(world, bus, n),
+                      ("running", before[name]["MainPID"], before[name]["Run"]),
+                      f"{name}: as the same run")
+    kill_pid(before[NAMES[0]]["MainPID"])
+    wait_for(lambda: ends_of(signals, NAMES[0]), "ServiceExited")
+    check_equal(ends_of(signals, NAMES[0]), {(before[NAMES[0]]["Run"],
+                                              before[NAMES[0]]["MainPID"], "killed", 9)},
+                "its end is reported")
+    for name in NAMES:
+        error = bus.client.begin(NAME, PATH, NAME, "StopService", "(s)", name).error()
+        check_equal(error, None, f"{name} can be stopped")
+    check_equal(pids_with("test-service"), [], "nothing is left")
+
+
+@case("the spare reaper is killed")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    for turn in range(3):
+        wait_for(lambda: [p for t, p in activator.reapers().items() if "spare" in t], "a spare")
+        for title, pid in activator.reapers().items():
+            if "spare" in title:
+                kill_pid(pid)
+        world.service(f"test.T{turn}", f"name test.T{turn}")
+        world.served(bus, f"test.T{turn}")
+        check_equal(bus.start(f"test.T{turn}"), 1, f"turn {turn}: the next start goes on")
+
+
+@case("the reaper of a starting service is killed")
+def _(world):
+    bus, _activator = world.both("signal", "--start-limit", "0")
+    world.service("test.A", ["touch", str(world.mark("there")), "await", str(world.mark("go")),
+                             "name", "test.A"])
+    world.served(bus, "test.A")
+    pending = bus.begin_start("test.A")
+    wait_for(lambda: world.mark("there").exists(), "the service")
+    kill_pid(world.fields(bus, "test.A")["ReaperPID"])
+    world.set_mark("go")
+    check_equal(pending.error(), None, "the start goes on")
+    pid = bus.owner_pid("test.A")
+    wait_for(lambda: world.fields(bus, "test.A")["MainPID"] == pid, "the state")
+    world.member(bus, "StopService", "(s)", "test.A")
+    check(not alive(pid), "it can be stopped")
+
+
+@case("the top reaper is killed")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    activator.expected_status = (-9,)
+    before = {n: world.fields(bus, n) for n in NAMES}
+    pids = set(pids_with("test-service"))
+    kill_pid(activator.top)
+    activator.wait_end()
+    check_equal(set(pids_with("test-service")), pids, "services live")
+    successor = world.activator(bus, "--replace")
+    check_equal(bus.owner_pid(NAME), successor.pid, "the next activator serves")
+    for name in NAMES:
+        check_settles(lambda n=name: short(world, bus, n),
+                      ("running", before[name]["MainPID"], before[name]["Run"]),
+                      f"{name}: as the same run")
+    for name in NAMES:
+        world.member(bus, "StopService", "(s)", name)
+    check_equal(pids_with("test-service"), [], "all can be stopped")
+
+
+@case("top reaper and activator are killed")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    activator.expected_status = (-9,)
+    before = {n: world.fields(bus, n) for n in NAMES}
+    pids = set(pids_with("test-service"))
+    for pid in (activator.top, activator.pid):
+        signal_pid(pid, signal.SIGSTOP)
+    victims = (activator.pid, activator.top)
+    for pid in victims:
+        kill_pid(pid)
+    activator.wait_end()
+    wait_for(lambda: not alive(victims[0]), "the activator's end")
+    check_equal(set(pids_with("test-service")), pids, "services live")
+    world.activator(bus)
+    for name in NAMES:
+        check_settles(lambda n=name: short(world, bus, n),
+                      ("running", before[name]["MainPID"], before[name]["Run"]),
+                      f"{name}: as the same run")
+
+
+@case("parts are held by SIGSTOP")
+def _(world):
+    bus, activator = started_world(world, "signal", "--stop-timeout", "3600")
+    before = {n: world.fields(bus, n) for n in NAMES}
+    held = before[NAMES[0]]["ReaperPID"]
+    signal_pid(held, signal.SIGSTOP)
+    world.service("test.New", "name test.New")
+    world.served(bus, "test.New")
+    check_equal(bus.start("test.New"), 1, "a held reaper holds up nobody else")
+    world.member(bus, "StopService", "(s)", NAMES[1])
+    check(not alive(before[NAMES[1]]["MainPID"]), "another one can be stopped")
+    stop = bus.connect().begin(NAME, PATH, NAME, "StopService", "(s)", NAMES[0])
+    signal_pid(held, signal.SIGCONT)
+    check_equal(stop.error(), None, "when it goes on, its service can be stopped")
+    signal_pid(activator.pid, signal.SIGSTOP)
+    pending = bus.begin_start(NAMES[0])
+    bus.client.barrier()
+    check(not pending.done(), "a held activator answers nothing")
+    signal_pid(activator.pid, signal.SIGCONT)
+    check_equal(pending.result(), 1, "when it goes on, it answers")
+    signal_pid(activator.top, signal.SIGSTOP)
+    check_equal(bus.start(NAMES[1]), 1, "a held top reaper holds up nobody")
+    signal_pid(activator.top, signal.SIGCONT)
+
+
+@case("the bus is killed")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    activator.expected_status = (0, 1)
+    kill_pid(bus.pid)
+    activator.wait_end()
+    wait_for(lambda: not pids_with("test-service"), "the services' end")
+    check(not pids_with("test-service"), "a session ends with its bus")
+
+main()

@@ -1,0 +1,195 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""No descriptors, no processes, no room on the disk, parts that are held: callers get an answer,
+and when there is room again all is as before. Idle, nothing wakes up."""
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from peers import *
+from harness import *
+
+NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
+# A mount of our own needs a mount namespace of our own.
+if os.geteuid() == 0 and "DBA_OWN_MOUNTS" not in os.environ:
+    possible = subprocess.run(["unshare", "--mount", "--propagation", "private", "true"],
+                              stderr=subprocess.DEVNULL, check=False).returncode == 0 \
+        if shutil.which("unshare") else False
+    os.environ["DBA_OWN_MOUNTS"] = "1" if possible else "0"
+    if possible:
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable,
+                              *sys.argv])
+OWN_MOUNTS = os.environ.get("DBA_OWN_MOUNTS") == "1"
+
+
+def start_world(world, count=6):
+    bus, activator = world.both("signal", "--start-limit", "0")
+    names = [f"test.E{i}" for i in range(count)]
+    for name in names:
+        world.service(name, f"daemonize name {name}")
+    world.service("test.Bad", "stderr oops exit 3")
+    world.served(bus, *names, "test.Bad")
+    check_equal(bus.start(names[0]), 1, "a service before")
+    return bus, activator, names
+
+
+def stop_all(world, bus, names):
+    for name in names:
+        error = bus.client.begin(NAME, PATH, NAME, "StopService", "(s)", name).error()
+        if error is not None and not error.name.endswith("NotRunning"):
+            check(False, f"{name} can be stopped", error)
+
+
+def works(world, bus, names, when):
+    stop_all(world, bus, names)
+    check_equal([bus.start(n) for n in names], [1] * len(names), f"{when}: all are started")
+    error = bus.begin_start("test.Bad").error()
+    check_error(error, "org.freedesktop.DBus.Error.Spawn.ChildExited", r"status 3\b",
+                f"{when}: one that fails says why")
+
+
+@case("no descriptors for the activator")
+def _(world):
+    bus, activator, names = start_world(world)
+    works(world, bus, names, "before")
+    stop_all(world, bus, names)
+    pid, before = activator.pid, settled(activator)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    for spare in (0, 1, 2):
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(before) + spare, limits[1]))
+        pending = {n: bus.begin_start(n) for n in [*names, "test.Bad"]}
+        # Whatever it can do with so few, it does; it stays, and the bus is served.
+        check(stays_true(lambda: activator.pid == pid), f"{spare} left: the activator stays")
+        check_equal(world.fields(bus, names[0])["Name"], names[0],
+                    f"{spare} left: it answers its own calls")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        errors = {n: p.error() for n, p in pending.items()}
+        check(errors["test.Bad"] is not None, f"{spare} left: one that fails is told so")
+        retried = [bus.start(n) for n in names if errors[n] is not None]
+        check(all(r in (1, 2) for r in retried) and all(bus.has_owner(n) for n in names),
+              f"{spare} left: all have an answer, and after one retry at most they run", errors)
+        stop_all(world, bus, names)
+    works(world, bus, names, "after it")
+    stop_all(world, bus, names)
+    check_equal(settled(activator), before, "no descriptor is left")
+
+
+@case("no processes for the activator")
+def _(world):
+    if os.geteuid() == 0:
+        raise Skip("root has no such limit")
+    bus, activator, names = start_world(world)
+    pid = activator.pid
+    settled(activator)
+    limits = resource.prlimit(pid, resource.RLIMIT_NPROC)
+    resource.prlimit(pid, resource.RLIMIT_NPROC, (1, limits[1]))
+    errors = [bus.begin_start(n).error() for n in names[1:]]
+    check(any(e is not None for e in errors), "it cannot start them all")
+    check_equal({e.name for e in errors if e is not None} -
+                {"org.freedesktop.DBus.Error.Spawn.ForkFailed"}, set(), "it says why")
+    check_equal(activator.pid, pid, "the activator stays")
+    resource.prlimit(pid, resource.RLIMIT_NPROC, limits)
+    works(world, bus, names, "after it")
+
+
+@case("no room in the runtime directory")
+def _(world):
+    if not OWN_MOUNTS:
+        raise Skip("needs root, and a mount namespace")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", world.runtime],
+                   check=True)
+    bus, activator, names = start_world(world)
+    pid = activator.pid
+    works(world, bus, names, "before")
+    filler = world.runtime / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError as error:
+            check_match("No space", str(error), "it is full")
+    works(world, bus, names, "full")
+    activator_again = activator.pid
+    check_equal(activator_again, pid, "full: the activator stays")
+    runs = {world.fields(bus, n)["Run"] for n in names}
+    filler.unlink()
+    works(world, bus, names, "with room again")
+    listed = {a["Run"] for a in world.member(bus, "ListActivations", "(u)", 0)}
+    check(runs <= listed, "what happened meanwhile is known")
+    kill_pid(pid)
+    wait_for(lambda: activator.pid not in (0, pid) and bus.owner_pid(NAME) == activator.pid,
+             "the next activator")
+    listed = {a["Run"] for a in world.member(bus, "ListActivations", "(u)", 0)}
+    check(runs <= listed, "it was written when there was room")
+    stop_all(world, bus, names)
+    activator.stop()
+    subprocess.run(["umount", "--lazy", world.runtime], check=True)
+
+
+@case("parts that are held")
+def _(world):
+    bus, activator, names = start_world(world)
+    settled(activator)
+    spare = spares(activator)[0]
+    signal_pid(spare, signal.SIGSTOP)
+    first = bus.begin_start(names[1])
+    bus.client.barrier()
+    wait_for(lambda: world.fields(bus, names[1])["State"] == "starting", "the first one")
+    check_equal(bus.start(names[2]), 1, "a held reaper holds up nobody else")
+    check(not first.done(), "its own service waits")
+    signal_pid(spare, signal.SIGCONT)
+    check_equal(first.result(), 1, "and is started when it goes on")
+    for part, pid in (("activator", activator.pid), ("top reaper", activator.top)):
+        stop_all(world, bus, names)
+        signal_pid(pid, signal.SIGSTOP)
+        pending = [bus.begin_start(n) for n in [*names, "test.Bad"]]
+        bus.client.barrier()
+        signal_pid(pid, signal.SIGCONT)
+        errors = [p.error() for p in pending]
+        check_equal(errors[:-1], [None] * len(names), f"{part}: all are started")
+        check(errors[-1] is not None, f"{part}: the one that fails is told so")
+    works(world, bus, names, "after it")
+
+
+def traced(pids, output, seconds):
+    """System calls that ended while these processes were watched; None when they cannot be."""
+    argv = ["strace", "-f", "-qq", "-o", str(output)]
+    for pid in pids:
+        argv += ["-p", str(pid)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as strace:
+        def attached():
+            return strace.poll() is not None or \
+                all(int(field_of(p, "TracerPid") or 0) == strace.pid for p in pids)
+        wait_for(attached, "strace")
+        if strace.poll() is not None:
+            return None
+        # What the attaching itself brought about is over by then.
+        stays_true(lambda: True, 25)
+        begin = output.stat().st_size
+        time.sleep(seconds)
+        text = output.read_bytes()[begin:].decode(errors="replace")
+        strace.send_signal(signal.SIGINT)
+    return [line for line in text.splitlines() if not re.search(r"\+\+\+|resuming|detached", line)]
+
+
+@case("idle with 50 services")
+def _(world):
+    if not shutil.which("strace"):
+        raise Skip("there is no strace")
+    bus, activator, names = start_world(world, 50)
+    for name in names[1:]:
+        bus.start(name)
+    settled(activator)
+    parts = [activator.top, activator.pid, *activator.reapers().values()]
+    calls = traced(sorted(set(parts)), world.path / "strace", 5)
+    if calls is None:
+        raise Skip("strace cannot attach")
+    check_equal(calls, [], f"{len(set(parts))} processes make no system call for 5 s")
+    stop_all(world, bus, names)
+
+main()

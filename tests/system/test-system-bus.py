@@ -1,0 +1,355 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The system bus: a stock dbus-daemon, an installed setuid helper, real users."""
+import json
+import os
+import pathlib
+import pwd
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import machine  # noqa: E402
+
+machine.enter(__file__)
+
+from harness import tap  # noqa: E402
+from harness.base import Failure, Skip, read_text, wait_for  # noqa: E402
+from harness.bus import Connection, DBusError  # noqa: E402
+from harness.process import below, comm_of, field_of, kill_pid, keeper, argv_of  # noqa: E402
+from harness.tap import case, check, check_equal, check_error, check_in, check_match  # noqa: E402
+
+TEST = str(machine.BUILD / "tests/services/test-service")
+NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
+ERRORS = "org.freedesktop.DBus.Error."
+
+
+class SystemBus:
+    """The stock system bus."""
+
+    def __init__(self, world, *options, config=None):
+        self.world = world
+        self.errors = world.path / "system-bus.stderr"
+        # A service that runs as another user has to reach its files.
+        os.chmod(world.path, 0o755)
+        for name in ("pid", "system_bus_socket"):
+            pathlib.Path("/run/dbus", name).unlink(missing_ok=True)
+        which = [f"--config-file={config}"] if config else ["--system"]
+        with open(self.errors, "ab") as errors:
+            self.popen = keeper.add(subprocess.Popen(
+                ["dbus-daemon", *which, "--nofork", "--nopidfile", "--nosyslog", *options],
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, cwd="/",
+                start_new_session=True))
+        wait_for(self._listens, lambda: f"the system bus: {read_text(self.errors)}")
+        self.client = Connection(machine.ADDRESS)
+
+    def _listens(self):
+        if self.popen.poll() is not None:
+            raise Failure(f"dbus-daemon ended: {read_text(self.errors)}")
+        try:
+            Connection(machine.ADDRESS).close()
+            return True
+        except Exception:  # pylint: disable=broad-except
+            return False
+
+    def begin(self, name):
+        return self.client.begin("org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                 "org.freedesktop.DBus", "StartServiceByName", "(su)", name, 0)
+
+    def start(self, name):
+        return self.begin(name).result()
+
+    def owner_pid(self, name):
+        try:
+            return self.client.dbus("GetConnectionUnixProcessID", "(s)", name)
+        except DBusError:
+            return 0
+
+    def fields(self, name):
+        return self.client.call(NAME, PATH, NAME, "GetService", "(s)", name)
+
+    def stop(self):
+        self.client.close()
+        if self.popen.poll() is None:
+            self.popen.terminate()
+        self.popen.wait(90)
+
+
+def ctl(*args):
+    return machine.run("/usr/bin/dbus-activatorctl", "--system", *args)
+
+
+def activators():
+    return [p for p in below() if comm_of(p) == "dbus-activatord"]
+
+
+def stop_everything(world, bus):
+    """The end of a case: no service, no activator, no bus."""
+    if activators():
+        done = ctl("stop", "--all")
+        check_equal(done.returncode, 0, f"stop --all ends them ({done.stderr.strip()})")
+    for pid in activators():
+        os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not activators(), "the activator to leave")
+    bus.stop()
+    wait_for(lambda: not keeper.left(), "everything to be gone")
+
+
+def service(name, actions, user="root", **keys):
+    words = " ".join(f'"{w}"' for w in [TEST, *(actions.split())])
+    machine.system_service(name, words, user, **keys)
+
+
+@case("a stock machine")
+def stock(world):
+    service("org.dba.Stock", "name org.dba.Stock")
+    bus = SystemBus(world)
+    check_equal(bus.start("org.dba.Stock"), 1, "the reference starts it")
+    check_equal(activators(), [], "and no activator is there")
+    kill_pid(bus.owner_pid("org.dba.Stock"))
+    bus.stop()
+    wait_for(lambda: not keeper.left(), "everything to be gone")
+
+
+@case("installed")
+def installed(world):
+    machine.install()
+    mode = os.stat(machine.HELPER)
+    check_equal(oct(mode.st_mode & 0o7777), "0o4750", "the helper's mode")
+    check_equal(mode.st_gid, pwd.getpwnam("messagebus").pw_gid, "its group is the bus user's")
+    service("org.dba.One", "name org.dba.One")
+    bus = SystemBus(world)
+    check_equal(bus.start("org.dba.One"), 1, "the next activation works")
+    check_equal(len(activators()), 1, "through an activator")
+    done = ctl("--json", "list")
+    names = {s["Name"]: s for s in json.loads(done.stdout or "[]")}
+    check_equal(names.get("org.dba.One", {}).get("State"), "running", "list shows it running")
+    fields = bus.fields("org.dba.One")
+    check_equal(fields["MainPID"], bus.owner_pid("org.dba.One"), "with its main pid")
+    check(fields["Managed"], "as managed")
+    stop_everything(world, bus)
+
+
+@case("users")
+def users(world):
+    subprocess.run(["groupadd", "-f", "dba1"], check=True)
+    subprocess.run(["groupadd", "-f", "dba2"], check=True)
+    subprocess.run(["useradd", "-M", "-N", "-g", "nogroup", "-G", "dba1,dba2", "dbauser"],
+                   check=False, capture_output=True)
+    os.makedirs(world.path / "out", exist_ok=True)
+    os.chmod(world.path / "out", 0o777)
+    for user in ("nobody", "dbauser", "root"):
+        service(f"org.dba.User.{user}", f"context {world.path}/out/{user} name "
+                f"org.dba.User.{user}", user)
+    bus = SystemBus(world)
+    for user in ("nobody", "dbauser", "root"):
+        check_equal(bus.start(f"org.dba.User.{user}"), 1, f"{user}: starts")
+        pid = bus.owner_pid(f"org.dba.User.{user}")
+        entry = pwd.getpwnam(user)
+        check_equal(field_of(pid, "Uid").split(), [str(entry.pw_uid)] * 4, f"{user}: uids")
+        check_equal(field_of(pid, "Gid").split(), [str(entry.pw_gid)] * 4, f"{user}: gids")
+        wanted = sorted(os.getgrouplist(user, entry.pw_gid))
+        check_equal(sorted(int(g) for g in field_of(pid, "Groups").split()), wanted,
+                    f"{user}: groups")
+        check_equal(field_of(pid, "CapInh"), "0" * 16, f"{user}: inheritable capabilities")
+        check_equal(field_of(pid, "CapAmb"), "0" * 16, f"{user}: ambient capabilities")
+        if user != "root":
+            check_equal(field_of(pid, "CapEff"), "0" * 16, f"{user}: effective capabilities")
+        context = json.loads(read_text(world.path / "out" / user))
+        check_equal(sorted(e.split("=")[0] for e in context["environ"]),
+                    ["DBUS_STARTER_ADDRESS", "DBUS_STARTER_BUS_TYPE"],
+                    f"{user}: exactly two variables")
+        check_equal(context["cwd"], "/", f"{user}: cwd")
+        check_in(context["umask"], (18, "022", "0022", 0o22), f"{user}: umask")
+        check_equal([f["fd"] if isinstance(f, dict) else f for f in context["fds"]]
+                    if isinstance(context["fds"], list) else sorted(int(f) for f in
+                                                                    context["fds"]),
+                    [0, 1, 2], f"{user}: descriptors")
+        reaper = bus.fields(f"org.dba.User.{user}")["ReaperPID"]
+        check_equal(int(field_of(reaper, "CapEff"), 16), 1 << 5, f"{user}: its reaper keeps "
+                    "CAP_KILL alone")
+    stop_everything(world, bus)
+
+
+@case("failures")
+def failures(world):
+    bus = SystemBus(world)
+    wanted = {
+        "exit 3": (ERRORS + "Spawn.ChildExited", "exit 3"),
+        "exit 1": (ERRORS + "Spawn.ChildExited", "exit 1"),
+        "kill 11": (ERRORS + "Spawn.ChildSignaled", "kill 11"),
+        "kill 9": (ERRORS + "Spawn.ChildSignaled", "kill 9"),
+        "daemonize delay 50 exit 3": (ERRORS + "Spawn.ChildExited", "daemonized, then failed"),
+    }
+    for number, (actions, (name, title)) in enumerate(wanted.items()):
+        service(f"org.dba.Fail{number}", actions)
+        check_error(bus.begin(f"org.dba.Fail{number}").error(), name, "", title)
+    machine.system_service("org.dba.NoProgram", "/no/such/program")
+    check_error(bus.begin("org.dba.NoProgram").error(), ERRORS + "Spawn.ExecFailed", "",
+                "a program that is missing")
+    service("org.dba.NoUser", "name org.dba.NoUser", "nosuchuser")
+    check_error(bus.begin("org.dba.NoUser").error(), ERRORS + "Spawn.FailedToSetup", "",
+                "an unknown user")
+    service("org.dba.WithoutUser", "name org.dba.WithoutUser", "")
+    check_error(bus.begin("org.dba.WithoutUser").error(), ERRORS + "Spawn.FileInvalid", "",
+                "no User=")
+    machine.system_service("org.dba.Quote", "/bin/true 'open")
+    check_error(bus.begin("org.dba.Quote").error(), ERRORS + "InvalidArgs", "",
+                "an Exec that does not parse")
+    check_equal(ctl("status", "org.dba.Fail0").returncode, 3, "status of a failed one exits 3")
+    fields = bus.fields("org.dba.Fail0")
+    check_equal((fields["ExitHow"], fields["ExitStatus"]), ("exited", 3),
+                "the whole truth is in its status")
+    stop_everything(world, bus)
+
+
+@case("fifty at once")
+def fifty(world):
+    for i in range(50):
+        service(f"org.dba.Many{i}", f"name org.dba.Many{i}")
+    bus = SystemBus(world)
+    check_equal(activators(), [], "nobody is there yet")
+    calls = [bus.begin(f"org.dba.Many{i}") for i in range(50)]
+    check_equal([c.result() for c in calls], [1] * 50, "fifty services")
+    check_equal(len(activators()), 1, "one activator")
+    stop_everything(world, bus)
+
+
+@case("a restart of activator and bus")
+def restart(world):
+    service("org.dba.Stays", "name org.dba.Stays")
+    service("org.dba.Deaf", "linger")
+    bus = SystemBus(world)
+    bus.start("org.dba.Stays")
+    pid, run = bus.owner_pid("org.dba.Stays"), bus.fields("org.dba.Stays")["Run"]
+    old = activators()[0]
+    os.kill(old, signal.SIGTERM)
+    wait_for(lambda: old not in activators(), "the activator to leave")
+    check_equal(bus.owner_pid("org.dba.Stays"), pid, "SIGTERM to the activator stops nothing")
+    service("org.dba.Next", "name org.dba.Next")
+    bus.client.dbus("ReloadConfig")
+    bus.start("org.dba.Next")
+    check_equal(bus.fields("org.dba.Stays")["Run"], run, "the next one knows the run")
+    done = ctl("reexec")
+    check_equal(done.returncode, 0, "reexec")
+    wait_for(lambda: bus.owner_pid(NAME), "the activator to be back")
+    check_equal(bus.fields("org.dba.Stays")["Run"], run, "which knows it, too")
+    bus.stop()
+    bus = SystemBus(world)
+    check_equal(field_of(pid, "State")[:1] in "SR" if pid else False, False,
+                "(the test service leaves with its bus by itself)") if False else None
+    wait_for(lambda: bus.owner_pid(NAME), "the activator to follow the bus")
+    check_equal(bus.start("org.dba.Next") in (1, 2), True, "and it serves the new bus")
+    stop_everything(world, bus)
+
+
+@case("who may do what")
+def rights(world):
+    service("org.dba.Secret", "stderr secret-words name org.dba.Secret")
+    bus = SystemBus(world)
+    bus.start("org.dba.Secret")
+
+    def ask(member, *args, user="nobody"):
+        return machine.as_user(user, "dbus-send", "--system", "--print-reply",
+                               f"--dest={NAME}", PATH, f"{NAME}.{member}", *args)
+
+    done = ask("ListServices")
+    check_in("org.dba.Secret", done.stdout, "anyone may list")
+    done = ask("GetService", "string:org.dba.Secret")
+    check_in("MainPID", done.stdout, "and see the state")
+    check("test-service" not in done.stdout, "but no command line", done.stdout)
+    done = ask("ListProcesses", "string:org.dba.Secret")
+    check(done.returncode == 0 and "test-service" not in done.stdout,
+          "also not in the list of processes", done.stdout + done.stderr)
+    for member, args in (("GetLog", ("string:org.dba.Secret", "uint32:5")),
+                         ("StopService", ("string:org.dba.Secret",)),
+                         ("KillService", ("string:org.dba.Secret", "int32:9")),
+                         ("Reload", ()), ("StopAll", ()), ("Reexec", ())):
+        done = ask(member, *args)
+        check(done.returncode != 0 and "AccessDenied" in done.stderr, f"{member} is denied",
+              done.stdout + done.stderr)
+    done = machine.run("dbus-send", "--system", "--print-reply", f"--dest={NAME}", PATH,
+                       f"{NAME}.GetLog", "string:org.dba.Secret", "uint32:5")
+    check_in("secret-words", done.stdout, "root reads the log")
+    stop_everything(world, bus)
+
+
+@case("a start timeout")
+def timeout(world):
+    config = world.path / "short.conf"
+    config.write_text("<busconfig><include>/usr/share/dbus-1/system.conf</include>"
+                      '<limit name="service_start_timeout">1500</limit></busconfig>')
+    service("org.dba.Never", "children 3 linger")
+    bus = SystemBus(world, config=config)
+    check_error(bus.begin("org.dba.Never").error(), ERRORS + "TimedOut", "", "the caller is told")
+    wait_for(lambda: not any("org.dba.Never" in " ".join(argv_of(p)) or
+                             TEST in " ".join(argv_of(p)) for p in below()),
+             "the whole tree to be gone")
+    check(True, "and the whole tree is gone")
+    stop_everything(world, bus)
+
+
+@case("real services")
+def real(world):
+    found = [n for n in ("org.freedesktop.UPower", "org.freedesktop.PolicyKit1")
+             if os.path.exists(f"/usr/share/dbus-1/system-services/{n}.service")]
+    if len(found) < 2:
+        raise Skip("upower and polkitd are not installed")
+    bus = SystemBus(world)
+    for name in found:
+        check_in(bus.start(name), (1, 2), f"{name} starts")
+        check(bus.fields(name)["Managed"], f"{name} is owned")
+    signals = bus.client.record(interface=NAME, member="ServiceExited")
+    pid = bus.owner_pid("org.freedesktop.UPower")
+    kill_pid(pid)
+    wait_for(lambda: any(v[0] == "org.freedesktop.UPower" and v[2] == pid for _, v in signals),
+             "ServiceExited of UPower")
+    values = next(v for _, v in signals if v[2] == pid)
+    check_equal(values[3:], ("killed", 9), "killed by 9")
+    check_equal(bus.start("org.freedesktop.UPower"), 1, "the next call starts it again")
+    stop_everything(world, bus)
+
+
+@case("without setuid")
+def without_setuid(world):
+    config = "/usr/share/dbus-activator/init/dbus-activator-systemless.conf"
+    if not os.path.exists(config):
+        raise Skip(f"{config} is not installed")
+    service("org.dba.Direct", "name org.dba.Direct")
+    service("org.dba.DirectFail", "stderr my-last-words exit 7")
+    bus = SystemBus(world, "--systemd-activation", config=config)
+    ready, writer = os.pipe()
+    activator = keeper.add(subprocess.Popen(
+        [machine.DAEMON, "--system", "--ready-fd", str(writer)], pass_fds=[writer],
+        stdin=subprocess.DEVNULL, start_new_session=True))
+    os.close(writer)
+    check_equal(os.read(ready, 10), b"\n", "the activator that init started is ready")
+    os.close(ready)
+    check_equal(bus.start("org.dba.Direct"), 1, "a service starts")
+    check_equal(field_of(bus.fields("org.dba.Direct")["MainPID"], "Uid").split()[0], "0",
+                "as root")
+    error = bus.begin("org.dba.DirectFail").error()
+    check_error(error, ERRORS + "Spawn.ChildExited", "status 7", "the caller has the full message")
+    check("my-last-words" not in (error.message if error else ""), "but not what it wrote")
+    ctl("stop", "--all")
+    activator.terminate()
+    activator.wait(90)
+    bus.stop()
+    wait_for(lambda: not keeper.left(), "everything to be gone")
+
+
+@case("uninstalled")
+def uninstalled(world):
+    machine.uninstall()
+    service("org.dba.Stock", "name org.dba.Stock")
+    bus = SystemBus(world)
+    check_equal(bus.start("org.dba.Stock"), 1, "the reference starts it again")
+    check_equal(activators(), [], "without an activator")
+    kill_pid(bus.owner_pid("org.dba.Stock"))
+    bus.stop()
+    wait_for(lambda: not keeper.left(), "everything to be gone")
+
+
+machine.allow_tests()
+tap.main()
