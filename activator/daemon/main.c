@@ -378,6 +378,8 @@ int main(int argc, char **argv)
         return 0;
     }
     signal(SIGPIPE, SIG_IGN);
+    /* Whoever wants to take over asks again; until there is a handler it must not kill. */
+    signal(SIGUSR1, SIG_IGN);
     if (o->system && geteuid() != 0 && !o->runtime_dir) {
         fprintf(stderr, "dbus-activatord: --system is for root\n");
         return 1;

@@ -16,6 +16,9 @@
 /* How long --replace waits for the other one to leave. */
 #define REPLACE_TRIES 400
 #define REPLACE_USEC  50000
+/* The one that is asked may be executing itself just then and have another pid when it holds the
+ * lock again: it is asked again after so many tries. */
+#define REPLACE_ASK 10
 
 char *runtime_dir_path(struct activator *a, const char *name)
 {
@@ -111,7 +114,8 @@ static void ask_to_leave(int fd)
     char *path = g_strdup_printf("/proc/%ld/comm", pid);
     FILE *file = pid > 1 ? fopen(path, "re") : NULL;
 
-    if (file && fgets(name, sizeof name, file) && g_str_has_prefix(name, "dbus-activator"))
+    /* Exactly: the pid may belong to a top reaper by now, which has no business with this. */
+    if (file && fgets(name, sizeof name, file) && strcmp(name, "dbus-activatord\n") == 0)
         kill((pid_t)pid, SIGUSR1);
     if (file)
         fclose(file);
@@ -138,7 +142,7 @@ static gboolean take_lock(struct activator *a, GError **error)
             close(fd);
             return FALSE;
         }
-        if (a->options->replace && i == 0)
+        if (a->options->replace && i % REPLACE_ASK == 0)
             ask_to_leave(fd);
         g_usleep(REPLACE_USEC);
     }
