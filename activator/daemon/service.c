@@ -173,14 +173,17 @@ static void settle_starting(struct service *s)
     }
 }
 
-/* Runs that were empty and waited for this have to go; they are listed first, since each takes
- * itself off the array. */
+/* Runs that were empty and waited for this have to go, and those that still wait for a reaper are
+ * not wanted any more: started later, their process could find the name free again. They are
+ * listed first, since each takes itself off the array. */
 static void sweep_empty(struct service *s)
 {
     GPtrArray *over = g_ptr_array_new();
 
     for (guint i = 0; i < s->runs->len; i++) {
         struct run *run = g_ptr_array_index(s->runs, i);
+        if (run->unborn)
+            start_abandon(run);
         if (run->empty && !run->deciding)
             g_ptr_array_add(over, run);
     }
