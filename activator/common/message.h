@@ -85,8 +85,9 @@ enum message_type {
 
     /* u64 run, u32 pid of its reaper, string bus name, string note; descriptor: the read end
      * of the run's log pipe (so that nothing gets EPIPE when its reaper is killed), string
-     * log file, u32 log limit. Sent before MESSAGE_SPAWN, for a spare as it connects with
-     * run 0 and empty strings, again with the run when it is given one (no descriptor). */
+     * log file, u32 log limit, u8 log lines to syslog too. Sent before MESSAGE_SPAWN, for a
+     * spare as it connects with run 0 and empty strings, again with the run when it is given
+     * one (no descriptor). */
     MESSAGE_TOP_REAPER = 30,
     /* (no field) the activator serves: the back-off of restarts starts anew. */
     MESSAGE_TOP_SERVING = 31,

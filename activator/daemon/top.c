@@ -124,6 +124,7 @@ void top_tell_reaper(struct activator *a, pid_t pid, struct run *run, const char
     message_put_string(&m, note);
     message_put_string(&m, log);
     message_put_u32(&m, (guint32)a->options->log_max);
+    message_put_u8(&m, a->system);
     link_send(a->top, &m, &pipe_fd, pipe_fd < 0 ? 0 : 1);
 }
 

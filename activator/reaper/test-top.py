@@ -84,7 +84,7 @@ class Top:
 
     def announce(self, pid, run, name='', note='', log='', limit=0, fds=()):
         self.link.send(TOP_REAPER, struct.pack('=QI', run, pid) + string(name) + string(note) +
-                       string(log) + struct.pack('=I', limit), fds)
+                       string(log) + struct.pack('=IB', limit, 0), fds)
 
     def run(self, run, script, *args, **kw):
         """(pid of the reaper, its connection, pid of the service)."""

@@ -114,6 +114,7 @@ static void take_reaper(struct top *t, struct message_reader *m, int fds[MESSAGE
     const char *note = message_get_string(m);
     const char *path = message_get_string(m);
     uint32_t limit = message_get_u32(m);
+    bool to_syslog = message_get_u8(m) != 0;
 
     if (!message_read_end(m) || pid <= 1 || pid == getpid() || strlen(note) > SPAWN_NOTE_MAX) {
         m->bad = true;
@@ -135,6 +136,7 @@ static void take_reaper(struct top *t, struct message_reader *m, int fds[MESSAGE
     if (run != 0 && !r->dead) {
         r->run = run;
         r->log_limit = limit ? limit : r->log_limit;
+        r->log_to_syslog = to_syslog;
         replace(&r->name, name);
         replace(&r->note, note);
         replace(&r->log_path, path);

@@ -93,7 +93,7 @@ static void take_log(struct top_run *run, struct top_reaper *r)
         return;
     log_init(run->log);
     log_target(run->log, r->name ? r->name : "", r->log_path ? r->log_path : "", r->log_limit,
-               false);
+               r->log_to_syslog);
     if (loop_add(&run->top->loop, &run->pipe, r->log_pipe, EPOLLIN) < 0)
         return;
     run->log->pipe = r->log_pipe;

@@ -26,6 +26,7 @@ struct top_reaper {
     char *note;
     char *log_path;
     uint32_t log_limit;
+    bool log_to_syslog;
     int log_pipe; /* read end, so that nothing gets EPIPE when the reaper dies; -1 */
     bool dead;    /* seen so; it is waited for after its orphans were found */
     siginfo_t end;

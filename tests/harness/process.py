@@ -124,6 +124,8 @@ def describe(root=None):
 
 def signal_pid(pid, number):
     """True when the signal was sent."""
+    # 0 is what a service without a process answers, and would end the test's own group.
+    assert pid > 1, f"no process {pid} to send {number} to"
     try:
         os.kill(pid, number)
         return True

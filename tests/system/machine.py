@@ -7,7 +7,9 @@ import ctypes
 import json
 import os
 import pathlib
+import pwd
 import signal
+import socket
 import subprocess
 import sys
 
@@ -49,6 +51,14 @@ def _forgetful(path):
            f"lowerdir={path},upperdir={upper}/up,workdir={upper}/work", path)
 
 
+def _bind(fd, target):
+    """What fd (which is closed) is open on appears at target. By the system call: mount(8) would
+    look the link up and mount the new target on itself."""
+    if _libc.mount(f"/proc/self/fd/{fd}".encode(), str(target).encode(), None, 4096, None):
+        raise OSError(ctypes.get_errno(), f"cannot bind {target}")
+    os.close(fd)
+
+
 def _fresh(path):
     """An empty path; the build and source folders stay reachable when they lie below it."""
     held = [(p, os.open(p, os.O_PATH)) for p in (BUILD, SOURCE)
@@ -56,11 +66,22 @@ def _fresh(path):
     _mount("-t", "tmpfs", "-o", "mode=1777" if path == "/tmp" else "mode=755", "tmpfs", path)
     for target, fd in held:
         target.mkdir(parents=True, exist_ok=True)
-        # By the system call: mount(8) would look the link up and mount the empty folder on
-        # itself.
-        if _libc.mount(f"/proc/self/fd/{fd}".encode(), str(target).encode(), None, 4096, None):
-            raise OSError(ctypes.get_errno(), f"cannot bind {target}")
-        os.close(fd)
+        _bind(fd, target)
+
+
+def _own_dev():
+    """A /dev of a few devices, so that a log daemon's socket of the test's own is nobody else's
+    and no outer one is reached."""
+    devices = ("null", "zero", "full", "random", "urandom", "tty", "ptmx")
+    held = [(name, os.open(f"/dev/{name}", os.O_PATH)) for name in devices
+            if os.path.exists(f"/dev/{name}")]
+    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/dev")
+    for name, fd in held:
+        open(f"/dev/{name}", "wb").close()
+        _bind(fd, f"/dev/{name}")
+    for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        os.symlink(f"/proc/self/{target}", f"/dev/{name}")
+    os.mkdir("/dev/shm", 0o1777)
 
 
 def _prefix():
@@ -74,9 +95,7 @@ def _set_up():
     for path in ("/usr", "/etc", "/var"):
         _forgetful(path)
     os.makedirs("/run/dbus")
-    # No socket of the outer machine's log daemon.
-    if os.path.exists("/dev/log"):
-        _mount("--bind", "/dev/null", "/dev/log")
+    _own_dev()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False, capture_output=True)
     os.umask(0o022)
     for name in [n for n in os.environ if n.startswith(("DBUS_", "XDG_"))]:
@@ -114,9 +133,7 @@ def uninstall():
 POLICY = """<busconfig>
   <policy context="default">
     <allow own_prefix="org.dba"/>
-    <allow own_prefix="org.freedesktop.DBus.TestSuite"/>
     <allow send_destination_prefix="org.dba"/>
-    <allow send_destination_prefix="org.freedesktop.DBus.TestSuite"/>
   </policy>
 </busconfig>
 """
@@ -134,6 +151,37 @@ def system_service(name, exec_line, user="root", **keys):
     new = folder / f"{name}.new"
     new.write_text(f"[D-BUS Service]\nName={name}\nExec={exec_line}\n{line}{more}")
     os.rename(new, folder / f"{name}.service")
+
+
+class Syslog:
+    """A log daemon's socket."""
+
+    def __init__(self):
+        self.socket = None
+        self.lines = []
+        self.open()
+
+    def open(self):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.socket.bind("/dev/log")
+        os.chmod("/dev/log", 0o666)
+
+    def close(self):
+        self.read()
+        self.socket.close()
+        os.unlink("/dev/log")
+
+    def read(self):
+        """All that has come since the beginning."""
+        while True:
+            try:
+                self.lines.append(self.socket.recv(65536).decode(errors="replace"))
+            except BlockingIOError:
+                return self.lines
+
+
+def uid_of(user):
+    return pwd.getpwnam(user).pw_uid
 
 
 def as_user(user, *argv):

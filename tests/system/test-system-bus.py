@@ -3,7 +3,6 @@
 """The system bus: a stock dbus-daemon, an installed setuid helper, real users."""
 import json
 import os
-import pathlib
 import pwd
 import signal
 import subprocess
@@ -15,90 +14,13 @@ import machine  # noqa: E402
 machine.enter(__file__)
 
 from harness import tap  # noqa: E402
-from harness.base import Failure, Skip, read_text, wait_for  # noqa: E402
-from harness.bus import Connection, DBusError  # noqa: E402
-from harness.process import below, comm_of, field_of, kill_pid, keeper, argv_of  # noqa: E402
-from harness.tap import case, check, check_equal, check_error, check_in, check_match  # noqa: E402
-
-TEST = str(machine.BUILD / "tests/services/test-service")
-NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
-ERRORS = "org.freedesktop.DBus.Error."
-
-
-class SystemBus:
-    """The stock system bus."""
-
-    def __init__(self, world, *options, config=None):
-        self.world = world
-        self.errors = world.path / "system-bus.stderr"
-        # A service that runs as another user has to reach its files.
-        os.chmod(world.path, 0o755)
-        for name in ("pid", "system_bus_socket"):
-            pathlib.Path("/run/dbus", name).unlink(missing_ok=True)
-        which = [f"--config-file={config}"] if config else ["--system"]
-        with open(self.errors, "ab") as errors:
-            self.popen = keeper.add(subprocess.Popen(
-                ["dbus-daemon", *which, "--nofork", "--nopidfile", "--nosyslog", *options],
-                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, cwd="/",
-                start_new_session=True))
-        wait_for(self._listens, lambda: f"the system bus: {read_text(self.errors)}")
-        self.client = Connection(machine.ADDRESS)
-
-    def _listens(self):
-        if self.popen.poll() is not None:
-            raise Failure(f"dbus-daemon ended: {read_text(self.errors)}")
-        try:
-            Connection(machine.ADDRESS).close()
-            return True
-        except Exception:  # pylint: disable=broad-except
-            return False
-
-    def begin(self, name):
-        return self.client.begin("org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                 "org.freedesktop.DBus", "StartServiceByName", "(su)", name, 0)
-
-    def start(self, name):
-        return self.begin(name).result()
-
-    def owner_pid(self, name):
-        try:
-            return self.client.dbus("GetConnectionUnixProcessID", "(s)", name)
-        except DBusError:
-            return 0
-
-    def fields(self, name):
-        return self.client.call(NAME, PATH, NAME, "GetService", "(s)", name)
-
-    def stop(self):
-        self.client.close()
-        if self.popen.poll() is None:
-            self.popen.terminate()
-        self.popen.wait(90)
-
-
-def ctl(*args):
-    return machine.run("/usr/bin/dbus-activatorctl", "--system", *args)
-
-
-def activators():
-    return [p for p in below() if comm_of(p) == "dbus-activatord"]
-
-
-def stop_everything(world, bus):
-    """The end of a case: no service, no activator, no bus."""
-    if activators():
-        done = ctl("stop", "--all")
-        check_equal(done.returncode, 0, f"stop --all ends them ({done.stderr.strip()})")
-    for pid in activators():
-        os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not activators(), "the activator to leave")
-    bus.stop()
-    wait_for(lambda: not keeper.left(), "everything to be gone")
-
-
-def service(name, actions, user="root", **keys):
-    words = " ".join(f'"{w}"' for w in [TEST, *(actions.split())])
-    machine.system_service(name, words, user, **keys)
+from harness.base import Skip, read_text, wait_for  # noqa: E402
+from harness.process import (alive, argv_of, below, field_of, keeper, kill_pid,  # noqa: E402
+                             parent_of, start_time)
+from harness.tap import (case, check, check_equal, check_error, check_in,  # noqa: E402
+                         check_settles, diagnose)
+from systembus import (ERRORS, NAME, PATH, TEST, SystemBus, activators, ctl, service,  # noqa: E402
+                       stop_everything)
 
 
 @case("a stock machine")
@@ -216,31 +138,78 @@ def fifty(world):
     stop_everything(world, bus)
 
 
+def identity(bus, name):
+    f = bus.fields(name)
+    return f["State"], f["Run"], f["MainPID"], f["ReaperPID"], f["StartedUSec"]
+
+
 @case("a restart of activator and bus")
 def restart(world):
     service("org.dba.Stays", "name org.dba.Stays")
-    service("org.dba.Deaf", "linger")
+    # Does not hear of its bus's end.
+    service("org.dba.Deaf", "name org.dba.Deaf linger")
+    service("org.dba.Next", "name org.dba.Next")
     bus = SystemBus(world)
     bus.start("org.dba.Stays")
-    pid, run = bus.owner_pid("org.dba.Stays"), bus.fields("org.dba.Stays")["Run"]
-    old = activators()[0]
-    os.kill(old, signal.SIGTERM)
-    wait_for(lambda: old not in activators(), "the activator to leave")
-    check_equal(bus.owner_pid("org.dba.Stays"), pid, "SIGTERM to the activator stops nothing")
-    service("org.dba.Next", "name org.dba.Next")
-    bus.client.dbus("ReloadConfig")
+    bus.start("org.dba.Deaf")
+    before = {n: identity(bus, n) for n in ("org.dba.Stays", "org.dba.Deaf")}
+    pids = {n: bus.owner_pid(n) for n in before}
+    top = parent_of(activators()[0])
+    os.kill(activators()[0], signal.SIGTERM)
+    wait_for(lambda: not activators() and not alive(top), "the activator to leave")
+    check_equal({n: bus.owner_pid(n) for n in before}, pids,
+                "SIGTERM to the activator stops nothing")
     bus.start("org.dba.Next")
-    check_equal(bus.fields("org.dba.Stays")["Run"], run, "the next one knows the run")
-    done = ctl("reexec")
-    check_equal(done.returncode, 0, "reexec")
-    wait_for(lambda: bus.owner_pid(NAME), "the activator to be back")
-    check_equal(bus.fields("org.dba.Stays")["Run"], run, "which knows it, too")
+    check_settles(lambda: {n: identity(bus, n) for n in before}, before,
+                  "the next one knows the runs")
+    old = activators()[0]
     bus.stop()
+    wait_for(lambda: not alive(pids["org.dba.Stays"]), "one that leaves with its bus to leave")
+    check(alive(pids["org.dba.Deaf"]), "a restart of the bus stops nothing")
     bus = SystemBus(world)
-    check_equal(field_of(pid, "State")[:1] in "SR" if pid else False, False,
-                "(the test service leaves with its bus by itself)") if False else None
-    wait_for(lambda: bus.owner_pid(NAME), "the activator to follow the bus")
-    check_equal(bus.start("org.dba.Next") in (1, 2), True, "and it serves the new bus")
+    check_in(bus.start("org.dba.Next"), (1, 2), "the new bus is served")
+    check(alive(pids["org.dba.Deaf"]), "the other one lives on")
+    check_settles(lambda: bus.fields("org.dba.Deaf")["Run"], before["org.dba.Deaf"][1],
+                  "and is known by its run")
+    check_equal(len(activators()), 1, "by one activator")
+    diagnose(f"activator {old} before, {activators()[0]} after")
+    check_equal(ctl("stop", "--all").returncode, 0, "stop --all")
+    check(not alive(pids["org.dba.Deaf"]), "stops it")
+    stop_everything(world, bus)
+
+
+@case("reexec under load")
+def reexec(world):
+    names = [f"org.dba.Load{i}" for i in range(20)]
+    late = [f"org.dba.Late{i}" for i in range(20)]
+    failing = [f"org.dba.LoadFail{i}" for i in range(5)]
+    for name in names:
+        service(name, f"await {world.path}/go name {name}")
+    for name in late:
+        service(name, f"name {name}")
+    for name in failing:
+        service(name, f"await {world.path}/go exit 3")
+    bus = SystemBus(world)
+    service("org.dba.Stays", "name org.dba.Stays")
+    bus.start("org.dba.Stays")
+    before = identity(bus, "org.dba.Stays")
+    old, started = activators()[0], start_time(activators()[0])
+    calls = [bus.begin(n) for n in names]
+    bad = [bus.begin(n) for n in failing]
+    wait_for(lambda: len([p for p in below() if "await" in argv_of(p)]) == 25, "all to wait")
+    done = ctl("reexec")
+    check_equal(done.returncode, 0, f"reexec {done.stderr}")
+    more = [bus.begin(n) for n in late]
+    (world.path / "go").touch()
+    check_equal([c.result() for c in calls], [1] * 20, "those that were being started")
+    check_equal([c.error().name if c.error() else None for c in bad],
+                [ERRORS + "Spawn.ChildExited"] * 5, "those that failed meanwhile")
+    check_equal([c.result() for c in more], [1] * 20, "those that were asked for meanwhile")
+    check_equal(len(activators()), 1, "one activator")
+    diagnose(f"it was {old} (started {started}), is {activators()[0]}")
+    check_settles(lambda: identity(bus, "org.dba.Stays"), before, "which knows the run")
+    check_settles(lambda: [bus.fields(n)["MainPID"] for n in names + late],
+                  [bus.owner_pid(n) for n in names + late], "and all of them")
     stop_everything(world, bus)
 
 
