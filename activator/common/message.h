@@ -36,11 +36,11 @@ enum message_type {
 
     /* u8 role (enum reaper_role), u32 pid, u8 kind (enum child_reaper_kind), u64 run id,
      * string note, u32 pid of the spawned process (0: none), u64 time of the spawn.
-     * First message of each connection. A spare sends run 0 and, as descriptor, the read end
-     * of its log pipe. A run reaper repeats after it all it knows and was not yet
-     * acknowledged, then MESSAGE_REPLAYED. The top reaper sends its own hello (run 0), then
-     * for each run it holds MESSAGE_REAPER_GONE and that run's unacknowledged messages, then
-     * MESSAGE_REPLAYED. */
+     * First message of each connection. A spare sends run 0. With it goes, as descriptor, the
+     * read end of the log pipe if there is one. A run reaper repeats after it all it knows and
+     * was not yet acknowledged, then MESSAGE_REPLAYED. The top reaper sends its own hello (run
+     * 0), then for each run it holds MESSAGE_REAPER_GONE and that run's unacknowledged messages,
+     * then MESSAGE_REPLAYED. */
     MESSAGE_HELLO = 1,
     /* (no field) what was known has been told. */
     MESSAGE_REPLAYED = 2,
@@ -85,9 +85,11 @@ enum message_type {
 
     /* u64 run, u32 pid of its reaper, string bus name, string note; descriptor: the read end
      * of the run's log pipe (so that nothing gets EPIPE when its reaper is killed), string
-     * log file, u32 log limit, u8 log lines to syslog too. Sent before MESSAGE_SPAWN, for a
-     * spare as it connects with run 0 and empty strings, again with the run when it is given
-     * one (no descriptor). */
+     * log file, u32 log limit, u8 log lines to syslog too. Sent for a spare as it connects, with
+     * run 0 and empty strings; again with the run before MESSAGE_SPAWN goes to it (no
+     * descriptor); for a run as its reaper connects again (the top may be a new one), and as its
+     * connection ends: a reaper that is dead by then, known or not, is answered with
+     * MESSAGE_REAPER_GONE. */
     MESSAGE_TOP_REAPER = 30,
     /* (no field) the activator serves: the back-off of restarts starts anew. */
     MESSAGE_TOP_SERVING = 31,

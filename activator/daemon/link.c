@@ -94,18 +94,13 @@ static const char *take_datagram(struct link *l, const void *data, gsize length,
     return l->doomed || !r.bad ? NULL : "it sent a malformed message";
 }
 
-static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
+static void read_turns(struct link *l, guint turns, unsigned char *buffer)
 {
-    /* Too large for the stack of a callback, and there is one thread. */
-    static unsigned char buffer[MESSAGE_MAX];
-    struct link *l = data;
     const char *why = NULL;
     gboolean over = FALSE;
 
-    (void)fd;
-    (void)condition;
     l->in_handler = TRUE;
-    for (int turn = 0; turn < READ_TURN && !why && !over && !l->doomed; turn++) {
+    for (guint turn = 0; turn < turns && !why && !over && !l->doomed; turn++) {
         int fds[MESSAGE_MAX_FDS];
         long length = message_receive(l->fd, buffer, fds);
         if (length == -EAGAIN)
@@ -126,7 +121,26 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
         link_destroy(l);
     else if (why || over)
         link_close(l, why);
+}
+
+static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
+{
+    /* Too large for the stack of a callback, and there is one thread. */
+    static unsigned char buffer[MESSAGE_MAX];
+
+    (void)fd;
+    (void)condition;
+    read_turns(data, READ_TURN, buffer);
     return G_SOURCE_CONTINUE;
+}
+
+void link_drain(struct link *l)
+{
+    /* Not the one above: a message of another link lies in it just now. */
+    static unsigned char buffer[MESSAGE_MAX];
+
+    if (!l->in_handler)
+        read_turns(l, G_MAXUINT, buffer);
 }
 
 struct link *link_new(int fd, const struct link_handler *handler, void *data)

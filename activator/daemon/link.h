@@ -39,6 +39,10 @@ struct link *link_new(int fd, const struct link_handler *handler, void *data);
 /* Closes and frees; safe inside the link's own handlers. Accepts NULL. */
 void link_free(struct link *l);
 
+/* Reads what has arrived by now, all of it; the link may be gone afterwards. Does nothing inside
+ * the link's own handlers. */
+void link_drain(struct link *l);
+
 /* Sends, or queues when the peer does not read. A peer that lets more than 4 MB pile up is
  * dropped (closed is called from the main loop). fds are copied (nfds > 0 only). */
 void link_send(struct link *l, const struct message *m, const int *fds, gsize nfds);

@@ -53,8 +53,9 @@ void peer_free(struct peer *p)
         g_source_remove(p->silence);
     g_hash_table_remove(a->peers, p);
     g_queue_remove(a->idle_spares, p);
-    if (p->run && p->run->peer == p)
-        p->run->peer = NULL;
+    struct run *run = run_find(a, p->run_id);
+    if (run && run->peer == p)
+        run->peer = NULL;
     g_free(p->held_name);
     g_free(p->held_file);
     g_strfreev(p->held_env);
@@ -156,22 +157,36 @@ static void hello_spare(struct peer *p, int fds[MESSAGE_MAX_FDS])
     start_with_spare(a);
 }
 
+static void tell_top(struct run *run, pid_t reaper, int pipe_fd)
+{
+    char *note = run_note(run);
+    char *log = log_path(run->a, run->service->name);
+
+    top_tell_reaper(run->a, reaper, run, note, log, pipe_fd);
+    g_free(log);
+    g_free(note);
+}
+
 /* A run that is known already: its reaper connected again; or one from a predecessor's time. */
-static gboolean hello_run(struct peer *p, guint64 id, const char *note, pid_t spawned, guint64 time)
+static gboolean hello_run(struct peer *p, guint64 id, const char *note, pid_t spawned, guint64 time,
+                          int pipe_fd)
 {
     struct activator *a = p->a;
     struct run *run = run_from_note(a, id, note);
 
     if (!run)
         return FALSE;
+    p->kind = PEER_RUN;
+    p->run_id = id;
+    /* Its last words before it was killed; the top was faster. */
+    if (run->at_top)
+        return TRUE;
     if (run->peer && run->peer != p)
         peer_free(run->peer);
-    p->kind = PEER_RUN;
-    p->run = run;
     run->peer = p;
-    run->at_top = FALSE;
     run->reaper_pid = p->pid;
     g_hash_table_insert(a->by_pid, GINT_TO_POINTER(p->pid), run);
+    tell_top(run, p->pid, pipe_fd);
     if (spawned)
         run_spawned(run, spawned, time);
     if (run->stopping)
@@ -199,7 +214,7 @@ static gboolean on_hello(struct peer *p, struct message_reader *r, int fds[MESSA
         hello_spare(p, fds);
         return TRUE;
     }
-    return role == REAPER_RUN && id != 0 && hello_run(p, id, note, (pid_t)spawned, time);
+    return role == REAPER_RUN && id != 0 && hello_run(p, id, note, (pid_t)spawned, time, fds[0]);
 }
 
 static void on_replayed(struct peer *p)
@@ -213,13 +228,13 @@ static void on_replayed(struct peer *p)
 static gboolean on_run_message(struct peer *p, struct message_reader *r)
 {
     guint64 id = message_get_u64(r);
-    struct run *run = p->run;
+    struct run *run = run_find(p->a, id);
 
-    /* What was on its way when the run was found to be over. */
-    if (!run && id && p->kind == PEER_RUN)
-        return TRUE;
-    if (!run || id != run->id)
+    if (p->kind != PEER_RUN || id != p->run_id)
         return FALSE;
+    /* What was on its way when the run was found to be over. */
+    if (!run)
+        return TRUE;
     if (r->type == MESSAGE_SIGNALLED) {
         guint32 cookie = message_get_u32(r);
         guint32 signalled = message_get_u32(r);
@@ -256,10 +271,14 @@ static void on_closed(struct link *l, const char *why, void *data)
     struct peer *p = data;
     struct activator *a = p->a;
     pid_t pid = p->pid;
+    struct run *run = run_find(a, p->run_id);
 
     (void)l;
     if (why)
         g_warning("connection of pid %d closed: %s", (int)pid, why);
+    /* If it is dead, the top has to take over, also when it never heard of this run. */
+    if (run && run->peer == p && !run->empty)
+        tell_top(run, pid, -1);
     peer_free(p);
     g_hash_table_remove(a->expected, GINT_TO_POINTER(pid));
     activator_start_step(a);
@@ -325,10 +344,12 @@ void reapers_dispatch(struct peer *spare, struct run *run)
 
     g_queue_remove(a->idle_spares, spare);
     spare->kind = PEER_RUN;
-    spare->run = run;
+    spare->run_id = run->id;
     run->peer = spare;
     run->reaper_pid = spare->pid;
     g_hash_table_insert(a->by_pid, GINT_TO_POINTER(spare->pid), run);
+    /* First the top: when the reaper is killed, it has to know whose processes come to it. */
+    top_tell_reaper(a, spare->pid, run, note, log, -1);
     message_begin(&m, MESSAGE_SPAWN);
     message_put_u64(&m, run->id);
     message_put_string(&m, run->service->name);
@@ -344,7 +365,6 @@ void reapers_dispatch(struct peer *spare, struct run *run)
     message_put_u32(&m, block->len);
     message_put_bytes(&m, block->data, fd < 0 ? block->len : 0);
     link_send(spare->link, &m, &fd, fd < 0 ? 0 : 1);
-    top_tell_reaper(a, spare->pid, run, note, log, -1);
     if (fd >= 0)
         close(fd);
     g_byte_array_unref(block);

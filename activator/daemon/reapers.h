@@ -11,7 +11,7 @@ struct peer {
     struct link *link;
     enum peer_kind kind;
     pid_t pid;
-    struct run *run;
+    guint64 run_id; /* of a run's reaper; the run may be over */
     /* helper door */
     struct service *asked;
     gboolean held;

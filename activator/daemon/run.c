@@ -50,8 +50,6 @@ void run_free(struct run *run)
     run_watch_over(run);
     if (run->lookup)
         user_lookup_cancel(run->lookup);
-    if (run->peer)
-        run->peer->run = NULL;
     if (g_hash_table_lookup(a->by_pid, GINT_TO_POINTER(run->reaper_pid)) == run)
         g_hash_table_remove(a->by_pid, GINT_TO_POINTER(run->reaper_pid));
     g_queue_remove(a->waiting, run);
@@ -124,13 +122,19 @@ struct link *run_link(struct run *run)
     return run->at_top ? run->a->top : NULL;
 }
 
-void run_ack(struct run *run, guint64 seq)
+static struct link *teller(struct run *run, guint64 seq)
+{
+    if (seq >= MESSAGE_TOP_SEQ)
+        return run->a->top;
+    return run->peer ? run->peer->link : NULL;
+}
+
+void run_ack(struct link *l, guint64 id, guint64 seq)
 {
     static struct message m;
-    struct link *l = seq >= MESSAGE_TOP_SEQ ? run->a->top : (run->peer ? run->peer->link : NULL);
 
     message_begin(&m, MESSAGE_ACK);
-    message_put_u64(&m, run->id);
+    message_put_u64(&m, id);
     message_put_u64(&m, seq);
     link_send(l, &m, NULL, 0);
 }
@@ -241,7 +245,7 @@ gboolean ending_is_bad(const struct ending *end)
 void run_exited(struct run *run, const struct run_exit *e)
 {
     if (!is_new(run, e->seq)) {
-        run_ack(run, e->seq);
+        run_ack(teller(run, e->seq), run->id, e->seq);
         return;
     }
     run->last = e->end;
@@ -265,7 +269,7 @@ void run_exited(struct run *run, const struct run_exit *e)
         service_update(run->service);
     }
     run_judge(run);
-    run_ack(run, e->seq);
+    run_ack(teller(run, e->seq), run->id, e->seq);
 }
 
 /* What is known of the end of a run whose main process was never seen to end by itself: it
@@ -295,7 +299,7 @@ void run_emptied(struct run *run, guint64 seq, guint64 time)
     struct service *s = run->service;
 
     if (!is_new(run, seq) || run->empty) {
-        run_ack(run, seq);
+        run_ack(teller(run, seq), run->id, seq);
         return;
     }
     run->empty = TRUE;
@@ -304,7 +308,7 @@ void run_emptied(struct run *run, guint64 seq, guint64 time)
     cancel_timer(&run->stop_timer);
     run_judge(run);
     run_record(run);
-    run_ack(run, seq);
+    run_ack(teller(run, seq), run->id, seq);
     stop_note(run);
     if (s->run_id == run->id)
         s->end_failed =
@@ -329,13 +333,24 @@ void run_over(struct run *run)
 
 void run_reaper_gone(struct run *run)
 {
-    if (run->peer)
-        peer_free(run->peer);
-    g_hash_table_remove(run->a->by_pid, GINT_TO_POINTER(run->reaper_pid));
+    struct activator *a = run->a;
+    guint64 id = run->id;
+    struct peer *peer = run->peer;
+
+    g_hash_table_remove(a->by_pid, GINT_TO_POINTER(run->reaper_pid));
     run->at_top = TRUE;
+    run->peer = NULL;
     run->reaper_pid = 0;
+    /* What it has waited for and told before it died is known to nobody else. */
+    if (peer)
+        link_drain(peer->link);
+    run = run_find(a, id);
+    if (!run)
+        return;
     run_signals_over(run);
     if (run->stopping)
         run_stop(run);
+    /* Somebody may have taken the name while nobody knew whose child it was. */
+    names_recheck(a);
     service_update(run->service);
 }

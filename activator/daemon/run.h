@@ -93,7 +93,8 @@ struct run_exit {
 void run_exited(struct run *run, const struct run_exit *e);
 void run_emptied(struct run *run, guint64 seq, guint64 time);
 void run_reaper_gone(struct run *run);
-void run_ack(struct run *run, guint64 seq);
+/* The receipt for what was told up to seq; l may be NULL. */
+void run_ack(struct link *l, guint64 id, guint64 seq);
 
 /* Frees a run that is over and waits for no verdict. Called wherever one of the two becomes
  * true; run may be gone afterwards. */

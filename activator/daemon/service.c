@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/reapers.h"
 
+#include "common/process-tree.h"
+
 #include <string.h>
 
 static const char inactive[] = "inactive";
@@ -118,7 +120,8 @@ void services_forget_run(struct activator *a, struct run *run)
         if (s->owner_run != run)
             continue;
         s->owner_run = NULL;
-        s->owner_dying = TRUE;
+        /* Unless it is out of our hands: top reaper and reaper were killed one after the other. */
+        s->owner_dying = !s->owner_pid || process_parent(s->owner_pid, NULL, NULL) == 0;
         if (s != run->service)
             service_update(s);
     }

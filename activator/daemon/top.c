@@ -50,7 +50,12 @@ static gboolean on_report(struct activator *a, struct message_reader *r)
             run_signalled(a, cookie, signalled);
         return TRUE;
     }
-    return !run || reapers_report(a, run, r);
+    if (run)
+        return reapers_report(a, run, r);
+    /* Over already, by what its reaper told before it died. */
+    if (r->type == MESSAGE_EMPTY)
+        run_ack(a->top, id, message_get_u64(r));
+    return TRUE;
 }
 
 /* The handler of every link may take descriptors; this one does not. */

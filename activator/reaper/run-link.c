@@ -89,7 +89,8 @@ static void on_up(void *data)
     message_put_string(link_message(), r->note);
     message_put_u32(link_message(), (uint32_t)r->pid);
     message_put_u64(link_message(), r->time);
-    message_send(r->link.socket.fd, link_message(), &fd, r->id == 0);
+    /* The pipe again, too: a new top reaper does not have it. */
+    message_send(r->link.socket.fd, link_message(), &fd, fd >= 0);
     if (r->id == 0)
         return;
     events_rewind(&r->events);

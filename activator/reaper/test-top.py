@@ -310,6 +310,66 @@ def a_reaper_with_nothing_left(a):
 
 
 @test
+def a_reaper_killed_before_its_run_was_told(a):
+    t = Top(a)
+    t.link.expect(REPLAYED)
+    other, c, _ = t.run(1, 'exec sleep 100')
+    killed(other)
+    assert t.link.expect(REAPER_GONE).run == 1
+    reaper, c = t.spare()
+    body, _ = spawn_body(7, ['/bin/sh', '-c', 'sleep 100 & sleep 100; :'])
+    c.send(SPAWN, body)
+    first = c.expect(SPAWNED).pid
+    wait_for(lambda: len(below(first)) == 2, 'three processes')
+    killed(reaper)
+    wait_for(lambda: parent(first) == t.process.pid and stat(reaper) is None, 'the top')
+    t.announce(reaper, 7, 'org.example.Test', 'note 7')
+    gone = t.link.expect(REAPER_GONE)
+    assert (gone.run, gone.reaper, gone.left, gone.how) == (7, reaper, 3, KILLED), gone
+    assert gone.note == b'note 7'
+    t.announce(reaper, 7, 'org.example.Test', 'note 7')
+    t.link.signal(7, signal.SIGKILL)
+    got = [m for m in t.until_empty(7) if m.type != SIGNALLED]
+    assert {m.run for m in got} == {7} and first in {m.pid for m in got[:-1]}, got
+
+
+@test
+def a_reaper_that_was_never_heard_of(a):
+    t = Top(a)
+    t.link.expect(REPLAYED)
+    spare, c = t.spare()
+    killed(spare)
+    wait_for(lambda: stat(spare) is None, 'its end')
+    for run in 7, 8:
+        t.announce(spare, run, 'org.example.Test', 'note')
+        gone = t.link.expect(REAPER_GONE)
+        assert (gone.run, gone.left, gone.note) == (run, 0, b'note')
+        end = t.link.expect(EMPTY)
+        assert end.run == run
+        t.link.ack(run, end.seq)
+
+
+@test
+def a_reaper_of_another_top(a):
+    p, c = a.run(['/bin/sleep', '100'], run=3)
+    c.expect(SPAWNED)
+    t = Top(a)
+    t.link.expect(REPLAYED)
+    t.announce(p.pid, 3, 'org.example.Test', 'note 3', fds=[c.fds[0]])
+    t.link.signal(1, 0)
+    t.link.expect(SIGNALLED)
+    t.announce(p.pid, 3, 'org.example.Test', 'note 3', fds=[c.fds[0]])
+    t.link.signal(1, 0)
+    t.link.expect(SIGNALLED)
+    # Nobody waits for it, as a busy init might not: its end is seen all the same.
+    killed(p.pid)
+    gone = t.link.expect(REAPER_GONE)
+    assert (gone.run, gone.reaper, gone.left) == (3, p.pid, 0)
+    assert t.link.expect(EMPTY).run == 3
+    p.wait()
+
+
+@test
 def ordinary_ends_are_not_told(a):
     t = Top(a)
     for run in range(1, 20):

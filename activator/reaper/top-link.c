@@ -50,6 +50,8 @@ static int tell_all(struct top *t)
     int result = 0;
 
     for (struct top_run *run = t->runs; run && result == 0; run = run->next) {
+        if (run->id == 0)
+            continue;
         if (!run->gone_told)
             result = tell_gone(t, run);
         if (result == 0)
@@ -120,6 +122,9 @@ static void take_reaper(struct top *t, struct message_reader *m, int fds[MESSAGE
         m->bad = true;
         return;
     }
+    /* We are its reaper already. */
+    if (top_run_find(t, run))
+        return;
     /* Taken for something else before it was announced. */
     top_known_remove(t, pid);
     struct top_reaper *r = top_reaper_get(t, pid);
@@ -133,7 +138,7 @@ static void take_reaper(struct top *t, struct message_reader *m, int fds[MESSAGE
         r->log_pipe = fds[0];
         fds[0] = -1;
     }
-    if (run != 0 && !r->dead) {
+    if (run != 0) {
         r->run = run;
         r->log_limit = limit ? limit : r->log_limit;
         r->log_to_syslog = to_syslog;

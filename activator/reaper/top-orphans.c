@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,21 +19,42 @@
 
 /* --- dead reapers ----------------------------------------------------------------------- */
 
-/* Ours by waitid(), or (an activator that did not clone its reapers as siblings) the activator's
- * child: then its death is not for us to see before the activator's. */
-static bool has_died(const struct top *t, struct top_reaper *r)
+static void on_foreign_end(void *data, uint32_t events)
+{
+    struct top *t = data;
+
+    (void)events;
+    top_work(t);
+}
+
+/* One that is somebody else's child (its own top reaper was killed, or an activator that did not
+ * clone it as a sibling): its end shows at a pidfd alone. How it ended is not for us to know. */
+static bool foreign_has_died(struct top *t, struct top_reaper *r)
+{
+    char state = 0;
+
+    if (r->watch.fd < 0) {
+        int fd = (int)syscall(SYS_pidfd_open, r->pid, 0);
+        if (fd < 0 && errno == ESRCH)
+            return true;
+        r->watch = (struct loop_source){.fd = -1, .ready = on_foreign_end, .data = t};
+        if (fd >= 0 && loop_add(&t->loop, &r->watch, fd, EPOLLIN) < 0)
+            close(fd);
+    }
+    if (r->watch.fd >= 0)
+        return poll(&(struct pollfd){.fd = r->watch.fd, .events = POLLIN}, 1, 0) > 0;
+    return process_parent(r->pid, NULL, &state) == 0 || state == 'Z';
+}
+
+static bool has_died(struct top *t, struct top_reaper *r)
 {
     siginfo_t info = {0};
-    pid_t parent = 0;
 
     if (waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0) {
         r->end = info;
         return info.si_pid == r->pid;
     }
-    if (errno != ECHILD)
-        return false;
-    parent = process_parent(r->pid, NULL, NULL);
-    return parent == 0 || (parent != t->activator && parent != getpid());
+    return errno == ECHILD && foreign_has_died(t, r);
 }
 
 /* True when there is one that was not marked before. */
@@ -43,6 +66,7 @@ static bool mark_dead(struct top *t)
         if (r->dead || !has_died(t, r))
             continue;
         r->dead = true;
+        loop_close(&t->loop, &r->watch);
         any = true;
     }
     return any;
@@ -147,44 +171,44 @@ static struct top_run *by_session(const struct top *t, const struct process_stat
     return NULL;
 }
 
+/* How likely it is that an orphan of which nothing is known belongs to this run: the reaper has
+ * died just now, and it was no spare. */
+static int likelihood(const struct top_run *run)
+{
+    return run->empty ? 0 : 1 + 2 * (run->id != 0) + run->fresh;
+}
+
+static struct top_run *best_guess(const struct top *t, size_t *candidates)
+{
+    struct top_run *best = NULL;
+
+    for (struct top_run *run = t->runs; run; run = run->next) {
+        *candidates += !run->empty;
+        if (likelihood(run) > (best ? likelihood(best) : 0))
+            best = run;
+    }
+    return best;
+}
+
 /* sure: only by what cannot err. */
 static struct top_run *whose(const struct top *t, const struct process_stat *s, bool sure)
 {
     const struct top_known *seen = top_known_find(t, s->pid);
-    struct top_run *only = NULL;
     struct top_run *run = NULL;
     size_t candidates = 0;
-    size_t fresh = 0;
 
-    for (run = t->runs; run; run = run->next) {
-        if (run->empty)
-            continue;
-        candidates++;
-        fresh += run->fresh;
-    }
-    if (candidates == 0)
-        return NULL;
     if (seen && seen->start == s->start && seen->run && !seen->run->empty)
         return seen->run;
-    for (run = t->runs; run && !only; run = run->next) {
-        if (!run->empty && (candidates == 1 || (fresh == 1 && run->fresh)))
-            only = run;
-    }
-    if (candidates == 1)
-        return only;
+    struct top_run *guess = best_guess(t, &candidates);
+    if (candidates <= 1)
+        return guess;
     run = by_lineage(t, s->pid);
     if (!run)
         run = by_pipe(t, s->pid);
     if (run || sure)
         return run;
     run = by_session(t, s);
-    if (run)
-        return run;
-    for (run = t->runs; run && !only; run = run->next) {
-        if (!run->empty)
-            only = run;
-    }
-    return only;
+    return run ? run : guess;
 }
 
 static void give(struct top *t, const struct process_stat *s, struct top_run *run)
@@ -232,25 +256,37 @@ static bool is_known(pid_t pid, void *data)
 static void take_over(struct top *t)
 {
     for (struct top_reaper *r = t->reapers; r; r = r->next) {
-        if (!r->dead || r->run == 0)
+        if (!r->dead || (r->run == 0 && r->taken))
             continue;
         /* The ordinary end: it had waited for everything and was acknowledged. It cannot have
          * left what may have come to us meanwhile. */
         bool ordinary = r->end.si_code == CLD_EXITED && r->end.si_status == 0;
-        if (!ordinary && !top_run_find(t, r->run) && !top_run_new(t, r))
+        struct top_run *nameless = top_run_nameless(t, r->pid);
+        if (!ordinary && nameless && r->run != 0 && !top_run_find(t, r->run))
+            top_run_name(nameless, r);
+        else if (!ordinary && !top_run_find(t, r->run) && !top_run_new(t, r))
             complain("out of memory: run %llu is lost", (unsigned long long)r->run);
         r->run = 0;
+        r->taken = true;
     }
 }
 
 /* Counts what the dead reapers left. */
 static void settle(struct top *t)
 {
-    for (struct top_run *run = t->runs; run; run = run->next) {
+    struct top_run *next = NULL;
+
+    for (struct top_run *run = t->runs; run; run = next) {
         struct process_tree tree;
+        next = run->next;
         if (!run->fresh)
             continue;
         run->fresh = false;
+        /* An ordinary spare. */
+        if (run->id == 0 && run->nchildren == 0) {
+            top_run_forget(t, run);
+            continue;
+        }
         top_run_tree(t, run, &tree);
         for (size_t i = 0; i < tree.count; i++)
             run->left += !tree.list[i].zombie;

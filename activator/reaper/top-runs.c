@@ -30,7 +30,7 @@ struct top_reaper *top_reaper_get(struct top *t, pid_t pid)
     if (!r)
         return NULL;
     r->pid = pid;
-    r->log_pipe = -1;
+    r->log_pipe = r->watch.fd = -1;
     r->next = t->reapers;
     t->reapers = r;
     return r;
@@ -46,6 +46,7 @@ void top_reaper_forget(struct top *t, struct top_reaper *r)
     }
     if (r->log_pipe >= 0)
         close(r->log_pipe);
+    loop_close(&t->loop, &r->watch);
     free(r->name);
     free(r->note);
     free(r->log_path);
@@ -56,8 +57,17 @@ void top_reaper_forget(struct top *t, struct top_reaper *r)
 
 struct top_run *top_run_find(const struct top *t, uint64_t id)
 {
-    for (struct top_run *run = t->runs; run; run = run->next) {
+    for (struct top_run *run = t->runs; run && id != 0; run = run->next) {
         if (run->id == id)
+            return run;
+    }
+    return NULL;
+}
+
+struct top_run *top_run_nameless(const struct top *t, pid_t reaper)
+{
+    for (struct top_run *run = t->runs; run; run = run->next) {
+        if (run->id == 0 && run->reaper == reaper)
             return run;
     }
     return NULL;
@@ -69,8 +79,11 @@ static void on_pipe(void *data, uint32_t events)
 
     (void)events;
     log_drain(run->log, LOG_TURN);
-    if (run->log->pipe < 0)
-        loop_close(&run->top->loop, &run->pipe);
+    if (run->log->pipe >= 0)
+        return;
+    loop_close(&run->top->loop, &run->pipe);
+    if (run->foreign)
+        loop_arm(&run->top->loop, &run->top->again, 0);
 }
 
 void top_run_log_catch_up(struct top_run *run)
@@ -100,6 +113,18 @@ static void take_log(struct top_run *run, struct top_reaper *r)
     r->log_pipe = -1;
 }
 
+void top_run_name(struct top_run *run, struct top_reaper *r)
+{
+    run->id = run->events.run = r->run;
+    free(run->note);
+    run->note = r->note;
+    r->note = NULL;
+    run->gone_told = false;
+    if (run->log)
+        log_target(run->log, r->name ? r->name : "", r->log_path ? r->log_path : "", r->log_limit,
+                   r->log_to_syslog);
+}
+
 struct top_run *top_run_new(struct top *t, struct top_reaper *r)
 {
     struct top_run *run = calloc(1, sizeof *run);
@@ -116,6 +141,7 @@ struct top_run *top_run_new(struct top *t, struct top_reaper *r)
     run->id = r->run;
     run->reaper = r->pid;
     run->reaper_end = r->end;
+    run->foreign = r->end.si_pid != r->pid;
     run->note = r->note;
     r->note = NULL;
     run->fresh = true;
@@ -131,6 +157,11 @@ void top_run_forget(struct top *t, struct top_run *run)
 {
     size_t kept = 0;
 
+    if (run->foreign && run->pipe.fd >= 0) {
+        run->id = 0;
+        run->reaper = 0;
+        return;
+    }
     for (struct top_run **at = &t->runs; *at; at = &(*at)->next) {
         if (*at == run) {
             *at = run->next;

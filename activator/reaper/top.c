@@ -257,8 +257,13 @@ void top_work(struct top *t)
         more = reap_one(t);
     /* The last one of a run may have left children, which are ours since. */
     top_scan(t);
-    for (struct top_run *run = t->runs; run && !more; run = run->next)
+    for (struct top_run *run = t->runs, *next = NULL; run && !more; run = next) {
+        next = run->next;
         look_after(t, run);
+        /* Nobody knows it: nobody will ask for it. */
+        if (run->empty && run->id == 0)
+            top_run_forget(t, run);
+    }
     if (more)
         loop_arm(&t->loop, &t->again, 0);
     top_snapshot(t);

@@ -29,10 +29,15 @@ struct top_reaper {
     bool log_to_syslog;
     int log_pipe; /* read end, so that nothing gets EPIPE when the reaper dies; -1 */
     bool dead;    /* seen so; it is waited for after its orphans were found */
+    bool taken;   /* what it left has been taken over */
     siginfo_t end;
+    /* A pidfd, when it is no child of ours (its top reaper was killed): its end is told by nobody
+     * else. */
+    struct loop_source watch;
 };
 
-/* A run whose reaper died: we are its reaper now. */
+/* A run whose reaper died: we are its reaper now. id 0: it died before we heard which run it had
+ * been given; the activator tells it when it sees the end of the reaper's connection. */
 struct top_run {
     struct top_run *next;
     struct top *top;
@@ -42,6 +47,7 @@ struct top_run {
     uint32_t left; /* processes that it left */
     char *note;
     bool fresh;     /* its reaper's death is being handled */
+    bool foreign;   /* its reaper was no child of ours: what it left is not seen here */
     bool gone_told; /* on this connection */
     bool empty;
     size_t nchildren;    /* of it, that are our children */
@@ -116,8 +122,13 @@ struct top_reaper *top_reaper_find(const struct top *t, pid_t pid);
 struct top_reaper *top_reaper_get(struct top *t, pid_t pid);
 void top_reaper_forget(struct top *t, struct top_reaper *r);
 struct top_run *top_run_find(const struct top *t, uint64_t id);
+/* That of a dead reaper whose run is not known, or NULL. */
+struct top_run *top_run_nameless(const struct top *t, pid_t reaper);
 /* The run of a dead reaper, whose log it takes over. NULL: out of memory. */
 struct top_run *top_run_new(struct top *t, struct top_reaper *r);
+/* Which run it is, as the activator announced r; takes r's note. */
+void top_run_name(struct top_run *run, struct top_reaper *r);
+/* Of a foreign one the log goes on until its last writer has left. */
 void top_run_forget(struct top *t, struct top_run *run);
 void top_run_log_catch_up(struct top_run *run);
 struct top_known *top_known_find(const struct top *t, pid_t pid);

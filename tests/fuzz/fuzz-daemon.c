@@ -34,6 +34,11 @@ void link_free(struct link *l)
     gone = TRUE;
 }
 
+void link_drain(struct link *l)
+{
+    must(l == &the_link);
+}
+
 void link_send(struct link *l, const struct message *m, const int *fds, gsize nfds)
 {
     must(!l || (l == &the_link && !l->doomed));

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Parts are killed or held: no service dies of it, nothing is lost from sight or told twice, and
 every caller gets an answer."""
+import os
 import pathlib
 import signal
 import sys
@@ -260,6 +261,56 @@ def _(world):
     for name in NAMES:
         world.member(bus, "StopService", "(s)", name)
     check_equal(pids_with("test-service"), [], "all can be stopped")
+
+
+def pipes_of(pid):
+    return {t for t in links_of(f"/proc/{pid}/fd") if t.startswith("pipe:")}
+
+
+def links_of(folder):
+    found = []
+    for name in os.listdir(folder):
+        try:
+            found.append(os.readlink(f"{folder}/{name}"))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+@case("a reaper is killed after the top reaper was")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    activator.expected_status = (-9,)
+    before = {n: world.fields(bus, n) for n in NAMES}
+    logs = {n: pipes_of(before[n]["ReaperPID"]) for n in NAMES}
+    kill_pid(activator.top)
+    activator.wait_end()
+    # The old activator becomes the top reaper of the next one.
+    top = wait_for(lambda: bus.owner_pid(NAME) and parent_of(bus.owner_pid(NAME)) not in
+                   (0, activator.top, os.getpid()) and parent_of(bus.owner_pid(NAME)),
+                   "the next top reaper")
+    for name in NAMES:
+        check_settles(lambda n=name: short(world, bus, n),
+                      ("running", before[name]["MainPID"], before[name]["Run"]),
+                      f"{name}: as the same run")
+        check_settles(lambda n=name: logs[n] <= pipes_of(top), True,
+                      f"{name}: the new one keeps its log open")
+    name = NAMES[0]
+    pids = [p[0] for p in world.member(bus, "ListProcesses", "(s)", name)]
+    kill_pid(before[name]["ReaperPID"])
+    check_settles(lambda: [world.fields(bus, name).get(k) for k in ("State", "NRuns", "Managed")],
+                  ["running", 0, False], "what nobody owns is not said to be owned")
+    bus.ask(name, "Write", "(s)", "still here")
+    check_equal(bus.ask(name, "Ping"), before[name]["MainPID"], "it can still write")
+    # Documented: these have no owner any more.
+    for pid in pids:
+        kill_pid(pid)
+    check_settles(lambda: world.fields(bus, name)["State"], "inactive", "its end is seen")
+    for name in NAMES[1:]:
+        world.member(bus, "StopService", "(s)", name)
+    check_equal(pids_with("test-service"), [], "all others can be stopped")
+    signal_pid(top, signal.SIGTERM)
+    wait_for(lambda: not alive(top), "the activator to leave")
 
 
 @case("top reaper and activator are killed")
