@@ -71,9 +71,8 @@ static DBusConnection *open_system(DBusError *error)
     return bus;
 }
 
-int bus_open(struct ctl *ctl)
+static void open_bus(struct ctl *ctl, DBusError *error)
 {
-    DBusError error = DBUS_ERROR_INIT;
     const char *set = getenv("DBUS_SESSION_BUS_ADDRESS");
 
     if (!ctl->session && !ctl->system && !ctl->address) {
@@ -81,11 +80,18 @@ int bus_open(struct ctl *ctl)
         ctl->system = !ctl->session;
     }
     if (ctl->address)
-        ctl->bus = open_address(ctl->address, &error);
+        ctl->bus = open_address(ctl->address, error);
     else if (ctl->session)
-        ctl->bus = open_session(&error);
+        ctl->bus = open_session(error);
     else
-        ctl->bus = open_system(&error);
+        ctl->bus = open_system(error);
+}
+
+int bus_open(struct ctl *ctl)
+{
+    DBusError error = DBUS_ERROR_INIT;
+
+    open_bus(ctl, &error);
     if (!ctl->bus) {
         ctl_complain("cannot reach the bus (%s): %s", bus_title(ctl), error.message);
         dbus_error_free(&error);
@@ -101,6 +107,36 @@ void bus_close(struct ctl *ctl)
     dbus_connection_close(ctl->bus);
     dbus_connection_unref(ctl->bus);
     ctl->bus = NULL;
+}
+
+dbus_uint32_t bus_daemon_pid(struct ctl *ctl)
+{
+    DBusError error = DBUS_ERROR_INIT;
+    DBusMessage *call = bus_driver_call("GetConnectionUnixProcessID");
+    DBusMessage *reply;
+    dbus_uint32_t pid = 0;
+
+    bus_append_string(call, DBUS_SERVICE_DBUS);
+    reply = bus_call(ctl, call, NULL, &error);
+    dbus_error_free(&error);
+    if (!reply)
+        return 0;
+    dbus_message_get_args(reply, NULL, DBUS_TYPE_UINT32, &pid, DBUS_TYPE_INVALID);
+    dbus_message_unref(reply);
+    return pid;
+}
+
+dbus_uint32_t bus_peek_daemon_pid(struct ctl *ctl)
+{
+    DBusError error = DBUS_ERROR_INIT;
+    dbus_uint32_t pid = 0;
+
+    open_bus(ctl, &error);
+    dbus_error_free(&error);
+    if (ctl->bus)
+        pid = bus_daemon_pid(ctl);
+    bus_close(ctl);
+    return pid;
 }
 
 DBusMessage *bus_activator_call(const char *method)

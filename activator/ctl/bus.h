@@ -17,6 +17,11 @@
  * CTL_NO_ACTIVATOR. */
 int bus_open(struct ctl *ctl);
 void bus_close(struct ctl *ctl);
+/* The process of the bus that is open; 0 when it does not say. */
+dbus_uint32_t bus_daemon_pid(struct ctl *ctl);
+/* The same of the bus that the options ask for: it is opened and closed again, and one that cannot
+ * be reached is 0 without a word. */
+dbus_uint32_t bus_peek_daemon_pid(struct ctl *ctl);
 /* "session", "system" or the address: for messages. */
 const char *bus_title(const struct ctl *ctl);
 

@@ -91,6 +91,11 @@ static void add(struct lint *lint, const char *file, unsigned line, enum severit
     g_ptr_array_add(lint->findings, finding);
 }
 
+void lint_config(struct lint *lint, const char *file, const char *problem)
+{
+    add(lint, file, 0, SEVERITY_WARNING, "bus-config", "%s", problem);
+}
+
 const char *lint_exec_comment(const char *exec)
 {
     char quote = '\0';

@@ -2,6 +2,8 @@
 /* Mistakes in service files. Codes are stable: scripts and people's exceptions name them. */
 #pragma once
 
+#include "ctl/ctl.h"
+
 #include <glib.h>
 #include <stdbool.h>
 
@@ -32,10 +34,16 @@ void lint_free(struct lint *lint);
 /* Checks a file that a bus of this kind reads. Of two files with one name the one that is added
  * first wins, as long as they lie in different folders. */
 void lint_file(struct lint *lint, const char *path, enum lint_bus bus);
+/* Reports that a bus cannot use this configuration ("": one that it names nowhere). */
+void lint_config(struct lint *lint, const char *file, const char *problem);
 /* Checks what concerns several files. After the last lint_file(). */
 void lint_finish(struct lint *lint);
 /* struct finding *, in the order of the files and their lines; borrowed. */
 const GPtrArray *lint_findings(const struct lint *lint);
+
+/* Prints the findings of so many files as the options and the terminal want it. Returns CTL_FAILED
+ * when there is an error among them. */
+int check_report(const struct ctl *ctl, const GPtrArray *findings, unsigned files);
 
 const char *severity_name(enum severity severity);
 /* Where an unquoted '#' stands in an Exec line, or NULL. */

@@ -26,7 +26,7 @@ static const struct command commands[] = {
     {"plot", "[NAME]", "Draw a timeline of the activations as SVG", cmd_plot},
     {"reload", "", "Have the activator read the service files again", cmd_reload},
     {"reexec", "", "Have the installed activator replace the running one", cmd_reexec},
-    {"check", "[FILE…]", "Look for mistakes in service files (needs no bus)", cmd_check},
+    {"check", "[FILE…]", "Look for mistakes in the service files a bus reads", cmd_check},
 };
 
 void ctl_complain(const char *format, ...)

@@ -189,6 +189,30 @@ char *output_fitted(const char *text, unsigned columns)
     return g_strconcat(whole, out.signs->ellipsis, NULL);
 }
 
+char *output_wrapped(const char *text, unsigned indent, unsigned first)
+{
+    g_autofree char *whole = safe(text, strlen(text), false);
+    g_auto(GStrv) words = g_strsplit(whole, " ", -1);
+    GString *result = g_string_new(NULL);
+    unsigned column = first;
+
+    for (char **word = words; *word; word++) {
+        unsigned columns = output_columns(*word);
+
+        if (word == words) {
+            column += columns;
+        } else if (out.width && column + 1 + columns > out.width) {
+            g_string_append_printf(result, "\n%*s", (int)indent, "");
+            column = indent + columns;
+        } else {
+            g_string_append_c(result, ' ');
+            column += 1 + columns;
+        }
+        g_string_append(result, *word);
+    }
+    return g_string_free(result, FALSE);
+}
+
 void output_pager_begin(const struct ctl *ctl)
 {
     const char *pager = getenv("DBUS_ACTIVATOR_PAGER");

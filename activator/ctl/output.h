@@ -48,6 +48,9 @@ char *output_safe(const char *text);
 char *output_safe_line(const char *text, size_t length);
 /* As output_safe() without tabs, cut to `columns` (0: as long as it is) with an ellipsis. */
 char *output_fitted(const char *text, unsigned columns);
+/* As output_fitted(), but broken at blanks into lines that fit the terminal; those after the first
+ * stand behind `indent` blanks, the first behind `first` columns that are there already. */
+char *output_wrapped(const char *text, unsigned indent, unsigned first);
 /* The columns that safe text takes on a terminal. */
 unsigned output_columns(const char *text);
 

@@ -20,9 +20,9 @@
  */
 #pragma once
 
+#include "common/place/bus-place.h"
 #include "daemon/bus.h"
 #include "daemon/link.h"
-#include "daemon/rooms/bus-place.h"
 #include "daemon/rooms/catalogue.h"
 #include "daemon/rooms/generate.h"
 #include "daemon/rooms/history.h"

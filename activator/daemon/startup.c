@@ -231,6 +231,8 @@ static gboolean open_files(struct activator *a, GError **error)
                              (const char *const *)o->service_dirs, error);
     if (!a->place)
         return FALSE;
+    for (guint i = 0; i < a->place->problems->len; i++)
+        g_warning("%s", (char *)g_ptr_array_index(a->place->problems, i));
     char *path = runtime_dir_path(a, "history");
     a->history = history_open(path, error);
     if (!a->history) {

@@ -13,6 +13,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import *  # noqa: E402
+from harness.bus import CONFIG  # noqa: E402
 
 try:
     import jsonschema
@@ -319,6 +320,37 @@ def _(world):
     finally:
         monitor.kill()
         monitor.wait()
+
+
+@case("check reads what the bus reads")
+def _(world):
+    folder = world.path / "folder"
+    folder.mkdir()
+    (folder / "test.Lost.service").write_text(world.service_text("test.Lost", "/nonexistent/x"))
+    included = world.path / "included.conf"
+    included.write_text(f"<busconfig><servicedir>{folder}</servicedir></busconfig>\n")
+    bus = world.bus(config=CONFIG.replace("</busconfig>", f"<include>{included}</include>"
+                                          "</busconfig>"))
+    world.service("test.A", "name test.A")
+    world.activator(bus)
+    # The variable that points to the services of this case is the bus's, not the caller's.
+    env = {**world.env, "XDG_DATA_HOME": str(world.path / "elsewhere"),
+           "DBUS_SESSION_BUS_ADDRESS": bus.address}
+    (world.services / "test.Bad.service").write_text("nonsense\n")
+    wanted = [(str(world.services / "test.Bad.service"), "parse-error"),
+              (str(folder / "test.Lost.service"), "program-missing")]
+    for option in (["--session"], ["--address", bus.address], []):
+        got = world.ctl(bus, "check", bus_option=option, env=env)
+        found = [(f["file"], f["code"]) for f in got.json if f["severity"] == "error"]
+        check(got.rc == 1 and fits("check", got.json) and
+              [f for f in found if f[0].startswith(str(world.path))] == wanted,
+              f"check {' '.join(option)}", repr(got))
+        check("generated" not in got.out and str(world.runtime) not in got.out,
+              "our own files are no finding", repr(got))
+    bus.config.write_text("<busconfig>\n<nonsense/>\n</busconfig>\n")
+    got = world.ctl(bus, "check", bus_option=["--session"], env=env)
+    check_in("bus-config", {f["code"] for f in got.json}, "a configuration that no longer parses")
+    check_in(str(bus.config), got.out, "is named")
 
 
 @case("plot")

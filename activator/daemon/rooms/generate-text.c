@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/rooms/generate-text.h"
 
+#include "common/parse/service-file.h"
+
 #include <string.h>
 
 /* One argument as the shell rules of Exec= want it. */

@@ -2,6 +2,7 @@
 #include "daemon/rooms/generate.h"
 
 #include "common/parse/bus-name.h"
+#include "common/parse/service-file.h"
 #include "daemon/rooms/catalogue-file.h"
 #include "daemon/rooms/generate-text.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/rooms/catalogue.h"
-#include "daemon/rooms/test-util.h"
+
+#include "common/parse/service-file.h"
+#include "common/test-util.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>

@@ -3,7 +3,7 @@
 
 #include "common/parse/exec-line.h"
 #include "common/parse/service-file.h"
-#include "daemon/rooms/test-util.h"
+#include "common/test-util.h"
 
 #include <signal.h>
 #include <sys/resource.h>

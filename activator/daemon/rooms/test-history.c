@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/test-util.h"
 #include "daemon/rooms/history.h"
-#include "daemon/rooms/test-util.h"
 
 #include <signal.h>
 #include <sys/resource.h>

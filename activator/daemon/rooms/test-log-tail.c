@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/test-util.h"
 #include "daemon/rooms/log-tail.h"
-#include "daemon/rooms/test-util.h"
 
 #include <sys/stat.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/rooms/test-util.h"
+#include "common/test-util.h"
 #include "daemon/rooms/user-lookup.h"
 
 #include <errno.h>

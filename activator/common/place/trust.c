@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/rooms/trust.h"
+#include "common/place/trust.h"
 
 #include <errno.h>
 #include <glib.h>

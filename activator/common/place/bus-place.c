@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/rooms/bus-place.h"
+#include "common/place/bus-place.h"
 
 #include "config.h"
 
 #include "common/parse/bus-config.h"
 #include "common/parse/service-dirs.h"
-#include "daemon/rooms/bus-process.h"
-#include "daemon/rooms/trust.h"
+#include "common/place/bus-process.h"
+#include "common/place/trust.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -17,6 +17,11 @@
 #define SESSION_BUS_CONFIG "/usr/share/dbus-1/session.conf"
 /* What dbus-daemon has in its code, for when there is no configuration. */
 #define DEFAULT_TIMEOUT_MS 25000
+
+static void add_problem(struct bus_place *place, const char *what, const struct parse_error *why)
+{
+    g_ptr_array_add(place->problems, g_strdup_printf("%s: %s", what, why->message));
+}
 
 static void dir_free(gpointer data)
 {
@@ -124,13 +129,12 @@ static bool read_configs(struct bus_place *place, const struct bus_process *proc
     if (process->config_file) {
         result = read_config(place, process->config_file, place->system, dirs, why);
         if (result > 0)
-            g_warning("The configuration of the bus is not used: %s", why->message);
+            add_problem(place, "The configuration of the bus is not used", why);
     }
     if (result > 0) {
         result = read_config(place, standard, false, dirs, why);
         if (result > 0) {
-            g_warning("Only the standard directories of service files are served: %s",
-                      why->message);
+            add_problem(place, "Only the standard directories of service files are served", why);
             result = add_standard_dirs(place, dirs);
         }
     }
@@ -184,6 +188,7 @@ struct bus_place *bus_place_new(pid_t bus_pid, bool system, const char *config_f
     place->system = system;
     place->start_timeout_ms = DEFAULT_TIMEOUT_MS;
     place->dirs = g_ptr_array_new_with_free_func(dir_free);
+    place->problems = g_ptr_array_new_with_free_func(g_free);
     bus_process_read(bus_pid, &process);
     if (!system)
         place->environment = g_steal_pointer(&process.environment);
@@ -213,6 +218,7 @@ void bus_place_free(struct bus_place *place)
     if (!place)
         return;
     g_ptr_array_unref(place->dirs);
+    g_ptr_array_unref(place->problems);
     g_strfreev(place->environment);
     g_free(place->config_file);
     g_free(place->type);

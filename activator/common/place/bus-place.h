@@ -17,9 +17,10 @@ struct bus_place {
     guint start_timeout_ms;
     bool system;
     bool has_servicehelper;
-    char *type;        /* "session", "system", another word, or NULL */
-    char *config_file; /* the one that was read; NULL when there was none to be read */
-    GStrv environment; /* of the bus process, or NULL: not readable, or a system bus */
+    char *type;          /* "session", "system", another word, or NULL */
+    char *config_file;   /* the one that was read; NULL when there was none to be read */
+    GStrv environment;   /* of the bus process, or NULL: not readable, or a system bus */
+    GPtrArray *problems; /* char *, sentences: why a configuration is not used */
 };
 
 /* Finds out about the bus whose daemon is bus_pid (0: not known). config_file_option, the
@@ -29,7 +30,7 @@ struct bus_place {
  * On the system bus no environment variable counts, and a configuration that the daemon names
  * counts only while nobody but root can change it.
  *
- * A configuration that cannot be read yields the standard directories and a warning in the log;
+ * A configuration that cannot be read yields the standard directories and an entry in `problems`;
  * NULL with error set only when config_file_option itself cannot be read. */
 struct bus_place *bus_place_new(pid_t bus_pid, bool system, const char *config_file_option,
                                 const char *const *extra_dirs, GError **error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/rooms/bus-process.h"
+#include "common/place/bus-process.h"
 
 #include <string.h>
 
