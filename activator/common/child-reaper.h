@@ -21,5 +21,10 @@ enum child_reaper_kind {
  * neither. */
 int child_reaper_become(void);
 
+/* What to say, with strerror() of it, when that fails. */
+#define CHILD_REAPER_NONE_TEXT                                                                     \
+    "cannot become a child reaper, neither by PR_SET_CHILD_REAPER nor by PR_SET_CHILD_SUBREAPER "  \
+    "(the kernel is older than 3.4, or a seccomp filter forbids it): %s"
+
 /* "child-reaper", "child-subreaper" or "none". */
 const char *child_reaper_kind_name(int kind);

@@ -216,7 +216,7 @@ int run_one_main(const struct options *options)
     title_set(options->run_name);
     int kind = child_reaper_become();
     if (kind < 0) {
-        complain("this kernel offers no child reaper: %s", strerror(-kind));
+        complain(CHILD_REAPER_NONE_TEXT, strerror(-kind));
         return EXIT_SYSTEM;
     }
     /* Fails when we lead a process group already: then the caller's session has to do. */

@@ -287,7 +287,7 @@ int spare_main(const struct options *o)
     title_set("spare");
     r->kind = child_reaper_become();
     if (r->kind < 0) {
-        complain("this kernel offers no child reaper: %s", strerror(-r->kind));
+        complain(CHILD_REAPER_NONE_TEXT, strerror(-r->kind));
         return EXIT_SYSTEM;
     }
     log_init(&r->log);

@@ -207,8 +207,7 @@ static bool prepare(struct session *s)
     int kind = child_reaper_become();
 
     if (kind < 0) {
-        say("this kernel offers no way to become a child reaper (Linux 3.4 and later do): %s",
-            strerror(-kind));
+        say(CHILD_REAPER_NONE_TEXT, strerror(-kind));
         return false;
     }
     /* Inherited as ignored it would hide the ends of children. */

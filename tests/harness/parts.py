@@ -18,14 +18,14 @@ class Activator:
     """dbus-activatord, ready when the constructor returns. It puts itself under the top reaper,
     which is thus the process that was started."""
 
-    def __init__(self, world, bus, *options, ready=True, env=None, bus_option=None):
+    def __init__(self, world, bus, *options, ready=True, env=None, bus_option=None, wrap=()):
         self.world = world
         self.bus = bus
         self.number = len(world.activators)
         self.errors = world.path / f"activator{self.number}.stderr"
         self.expected_status = (0,)
         read_end, write_end = os.pipe()
-        argv = shlex.split(os.environ.get("DBA_WRAP", ""))
+        argv = [*wrap, *shlex.split(os.environ.get("DBA_WRAP", ""))]
         argv += [str(world.program("daemon/dbus-activatord")),
                  *(bus_option or ["--address", bus.address]), "--ready-fd", str(write_end),
                  *options]
@@ -137,13 +137,14 @@ class Ctl:
 class Session:
     """dbus-activator-session with a command."""
 
-    def __init__(self, world, *argv, options=(), env=None):
+    def __init__(self, world, *argv, options=(), env=None, wrap=()):
         self.world = world
         self.errors = world.path / "session.stderr"
         self.output = world.path / "session.stdout"
         with open(self.errors, "ab") as errors, open(self.output, "wb") as output:
             self.popen = keeper.add(subprocess.Popen(
-                [str(world.program("session/dbus-activator-session")), *options, "--", *argv],
+                [*wrap, str(world.program("session/dbus-activator-session")), *options, "--",
+                 *argv],
                 env=env or world.env, cwd=world.path, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=errors, start_new_session=True))
         self.pid = self.popen.pid
