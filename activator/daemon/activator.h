@@ -16,6 +16,7 @@
  *   interface.c, calls.c, fields.c                  org.dbusactivator.Activator1
  *   judge.c       when a start failed               run-main.c  which process is the main one
  *   journal.c     the daemon's own words            await.c  waiting for a bus to return
+ *   fd-watch.c    readable descriptors in the main loop
  *   rooms/        service files, generated files, history, logs, users, where the bus is
  */
 #pragma once

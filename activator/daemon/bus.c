@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/bus.h"
 
+#include "daemon/fd-watch.h"
+
 #include <glib-unix.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 struct bus_call {
     struct bus *bus;
@@ -12,52 +15,96 @@ struct bus_call {
     void *data;
 };
 
+/* Messages handed out in the turn of the loop that read them; others get their turn after so
+ * many. */
+#define DISPATCH_TURN 32
+
+static void dispatch_status(DBusConnection *connection, DBusDispatchStatus status, void *data);
+
 /* --- watches -------------------------------------------------------------------------- */
 
-static gboolean on_watch(gint fd, GIOCondition condition, gpointer data)
+/* libdbus has two watches for its descriptor: one for reading and one, enabled while something is
+ * to be sent that the socket had no room for, for writing. */
+struct watch {
+    struct bus *bus;
+    DBusWatch *watch;
+    struct fd_watch *in;
+    GSource *out;
+};
+
+static void on_readable(int fd, uint32_t events, void *data)
 {
-    DBusWatch *watch = data;
+    struct watch *w = data;
+    struct bus *b = w->bus;
     unsigned flags = 0;
 
     (void)fd;
-    if (condition & G_IO_IN)
+    if (events & EPOLLIN)
         flags |= DBUS_WATCH_READABLE;
+    if (events & EPOLLHUP)
+        flags |= DBUS_WATCH_HANGUP;
+    if (events & EPOLLERR)
+        flags |= DBUS_WATCH_ERROR;
+    b->in_watch = TRUE;
+    dbus_watch_handle(w->watch, flags);
+    /* What has arrived is handed out at once: an idle source would cost one more turn of the
+     * loop before every start. The watch may be gone now, the bus is not. */
+    for (int n = 0; n < DISPATCH_TURN; n++) {
+        if (dbus_connection_dispatch(b->connection) != DBUS_DISPATCH_DATA_REMAINS)
+            break;
+    }
+    b->in_watch = FALSE;
+    dispatch_status(b->connection, dbus_connection_get_dispatch_status(b->connection), b);
+}
+
+static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
+{
+    struct watch *w = data;
+    unsigned flags = 0;
+
+    (void)fd;
     if (condition & G_IO_OUT)
         flags |= DBUS_WATCH_WRITABLE;
     if (condition & G_IO_HUP)
         flags |= DBUS_WATCH_HANGUP;
     if (condition & (G_IO_ERR | G_IO_NVAL))
         flags |= DBUS_WATCH_ERROR;
-    dbus_watch_handle(watch, flags);
+    dbus_watch_handle(w->watch, flags);
     return G_SOURCE_CONTINUE;
 }
 
 static void watch_stop(DBusWatch *watch)
 {
-    GSource *source = dbus_watch_get_data(watch);
+    struct watch *w = dbus_watch_get_data(watch);
 
-    if (!source)
+    if (!w)
         return;
     dbus_watch_set_data(watch, NULL, NULL);
-    g_source_destroy(source);
-    g_source_unref(source);
+    fd_watch_free(w->in);
+    if (w->out) {
+        g_source_destroy(w->out);
+        g_source_unref(w->out);
+    }
+    g_free(w);
 }
 
 static dbus_bool_t watch_add(DBusWatch *watch, void *data)
 {
-    GIOCondition condition = 0;
+    int fd = dbus_watch_get_unix_fd(watch);
 
-    (void)data;
     if (!dbus_watch_get_enabled(watch))
         return TRUE;
+    struct watch *w = g_new0(struct watch, 1);
+    w->bus = data;
+    w->watch = watch;
     if (dbus_watch_get_flags(watch) & DBUS_WATCH_READABLE)
-        condition |= G_IO_IN | G_IO_HUP | G_IO_ERR;
-    if (dbus_watch_get_flags(watch) & DBUS_WATCH_WRITABLE)
-        condition |= G_IO_OUT | G_IO_HUP | G_IO_ERR;
-    GSource *source = g_unix_fd_source_new(dbus_watch_get_unix_fd(watch), condition);
-    g_source_set_callback(source, G_SOURCE_FUNC(on_watch), watch, NULL);
-    g_source_attach(source, NULL);
-    dbus_watch_set_data(watch, source, NULL);
+        w->in = fd_watch_new(fd, on_readable, w);
+    if (dbus_watch_get_flags(watch) & DBUS_WATCH_WRITABLE) {
+        w->out = g_unix_fd_source_new(fd, G_IO_OUT | G_IO_HUP | G_IO_ERR);
+        g_source_set_callback(w->out, G_SOURCE_FUNC(on_writable), w, NULL);
+        g_source_attach(w->out, NULL);
+    }
+    dbus_watch_set_data(watch, w, NULL);
     return TRUE;
 }
 
@@ -131,7 +178,7 @@ static void dispatch_status(DBusConnection *connection, DBusDispatchStatus statu
     struct bus *b = data;
 
     (void)connection;
-    if (status != DBUS_DISPATCH_DATA_REMAINS || b->dispatch)
+    if (status != DBUS_DISPATCH_DATA_REMAINS || b->dispatch || b->in_watch)
         return;
     b->dispatch = g_idle_source_new();
     g_source_set_priority(b->dispatch, G_PRIORITY_DEFAULT);

@@ -15,6 +15,7 @@ struct bus {
     void (*lost)(void *data);
     void *data;
     gboolean is_lost;
+    gboolean in_watch; /* messages are being handed out already */
 };
 
 /* Connects to address (blocking; start-up only) and registers with the bus. lost is called once,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/link.h"
 
+#include "daemon/fd-watch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
@@ -41,7 +43,7 @@ static void drop_source(GSource **source)
 
 static void link_destroy(struct link *l)
 {
-    drop_source(&l->in);
+    g_clear_pointer(&l->in, fd_watch_free);
     drop_source(&l->out);
     g_queue_free_full(l->queue, queued_free);
     if (l->fd >= 0)
@@ -63,7 +65,7 @@ void link_free(struct link *l)
 /* Tells the owner that the link is over and frees it. */
 static void link_close(struct link *l, const char *why)
 {
-    drop_source(&l->in);
+    g_clear_pointer(&l->in, fd_watch_free);
     drop_source(&l->out);
     l->in_handler = TRUE;
     if (!l->doomed)
@@ -123,15 +125,14 @@ static void read_turns(struct link *l, guint turns, unsigned char *buffer)
         link_close(l, why);
 }
 
-static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
+static void on_readable(int fd, uint32_t events, void *data)
 {
     /* Too large for the stack of a callback, and there is one thread. */
     static unsigned char buffer[MESSAGE_MAX];
 
     (void)fd;
-    (void)condition;
+    (void)events;
     read_turns(data, READ_TURN, buffer);
-    return G_SOURCE_CONTINUE;
 }
 
 void link_drain(struct link *l)
@@ -159,9 +160,7 @@ struct link *link_new(int fd, const struct link_handler *handler, void *data)
         l->uid = peer.uid;
     }
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    l->in = g_unix_fd_source_new(fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
-    g_source_set_callback(l->in, G_SOURCE_FUNC(on_readable), l, NULL);
-    g_source_attach(l->in, NULL);
+    l->in = fd_watch_new(fd, on_readable, l);
     return l;
 }
 
@@ -209,7 +208,7 @@ static void link_queue(struct link *l, const struct message *m, const int *fds, 
     g_queue_push_tail(l->queue, q);
     l->queued_bytes += m->length;
     if (l->queued_bytes > QUEUE_MAX) {
-        drop_source(&l->in);
+        g_clear_pointer(&l->in, fd_watch_free);
         drop_source(&l->out);
         l->out = g_idle_source_new();
         g_source_set_callback(l->out, on_broken, l, NULL);
@@ -238,7 +237,7 @@ void link_send(struct link *l, const struct message *m, const int *fds, gsize nf
 struct listener {
     int fd;
     char *path;
-    GSource *source;
+    struct fd_watch *watch;
     guint retry;
     gboolean complained;
     void (*accepted)(int fd, void *data);
@@ -256,16 +255,16 @@ static gboolean on_retry(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-static gboolean on_connection(gint fd, GIOCondition condition, gpointer data)
+static void on_connection(int fd, uint32_t events, void *data)
 {
     struct listener *l = data;
 
-    (void)condition;
+    (void)events;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (peer >= 0) {
         l->complained = FALSE;
         l->accepted(peer, l->data);
-        return G_SOURCE_CONTINUE;
+        return;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
         /* The connection stays in the backlog and the socket readable: look away for a moment
@@ -273,18 +272,14 @@ static gboolean on_connection(gint fd, GIOCondition condition, gpointer data)
         if (!l->complained)
             g_warning("cannot accept connections for now: %s", g_strerror(errno));
         l->complained = TRUE;
-        g_clear_pointer(&l->source, g_source_unref);
+        g_clear_pointer(&l->watch, fd_watch_free);
         l->retry = g_timeout_add(200, on_retry, l);
-        return G_SOURCE_REMOVE;
     }
-    return G_SOURCE_CONTINUE;
 }
 
 static void listener_watch(struct listener *l)
 {
-    l->source = g_unix_fd_source_new(l->fd, G_IO_IN);
-    g_source_set_callback(l->source, G_SOURCE_FUNC(on_connection), l, NULL);
-    g_source_attach(l->source, NULL);
+    l->watch = fd_watch_new(l->fd, on_connection, l);
 }
 
 struct listener *listener_new(const char *path, void (*accepted)(int fd, void *data), void *data,
@@ -333,7 +328,7 @@ void listener_free(struct listener *l)
 {
     if (!l)
         return;
-    drop_source(&l->source);
+    fd_watch_free(l->watch);
     if (l->retry)
         g_source_remove(l->retry);
     close(l->fd);

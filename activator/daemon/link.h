@@ -8,6 +8,7 @@
 #include <glib.h>
 #include <sys/types.h>
 
+struct fd_watch;
 struct link;
 
 struct link_handler {
@@ -25,7 +26,7 @@ struct link {
     uid_t uid;
     const struct link_handler *handler;
     void *data;
-    GSource *in;
+    struct fd_watch *in;
     GSource *out;
     GQueue *queue; /* struct queued *, what the socket had no room for */
     gsize queued_bytes;

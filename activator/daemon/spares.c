@@ -2,13 +2,13 @@
 /* Warm reapers. Each is cloned as a sibling (CLONE_PARENT: a child of the top reaper from the
  * start, so that a restart of the activator changes nothing in the tree) and says hello when it
  * is ready. */
+#include "daemon/fd-watch.h"
 #include "daemon/reapers.h"
 
 #include "common/programs.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glib-unix.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -75,30 +75,27 @@ struct coming {
     struct activator *a;
     pid_t pid;
     int fd;
-    GSource *source;
+    struct fd_watch *watch;
 };
 
 static void coming_free(gpointer data)
 {
     struct coming *c = data;
 
-    if (c->source) {
-        g_source_destroy(c->source);
-        g_source_unref(c->source);
-    }
+    fd_watch_free(c->watch);
     if (c->fd >= 0)
         close(c->fd);
     g_free(c);
 }
 
 /* It died on its way: the runs that wait get another chance, a bounded number of times. */
-static gboolean on_coming_end(gint fd, GIOCondition condition, gpointer data)
+static void on_coming_end(int fd, uint32_t events, void *data)
 {
     struct coming *c = data;
     struct activator *a = c->a;
 
     (void)fd;
-    (void)condition;
+    (void)events;
     g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(c->pid));
     if (++a->spares_failed < 3) {
         spares_want(a);
@@ -107,7 +104,6 @@ static gboolean on_coming_end(gint fd, GIOCondition condition, gpointer data)
         g_warning("reapers die before they are ready");
         start_without_spare(a, ECHILD);
     }
-    return G_SOURCE_REMOVE;
 }
 
 static int spare_start(struct activator *a)
@@ -141,11 +137,8 @@ static int spare_start(struct activator *a)
     c->a = a;
     c->pid = pid;
     c->fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (c->fd >= 0) {
-        c->source = g_unix_fd_source_new(c->fd, G_IO_IN);
-        g_source_set_callback(c->source, G_SOURCE_FUNC(on_coming_end), c, NULL);
-        g_source_attach(c->source, NULL);
-    }
+    if (c->fd >= 0)
+        c->watch = fd_watch_new(c->fd, on_coming_end, c);
     if (!a->spares_coming)
         a->spares_coming = g_hash_table_new_full(NULL, NULL, NULL, coming_free);
     g_hash_table_insert(a->spares_coming, GINT_TO_POINTER(pid), c);

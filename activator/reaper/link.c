@@ -44,19 +44,21 @@ static void close_descriptors(int fds[MESSAGE_MAX_FDS])
     }
 }
 
-/* One datagram. False when the connection is over or has to be. */
-static bool take_message(struct link *l)
+enum taken { TAKEN, NOTHING, OVER };
+
+/* One datagram. OVER: the connection is, or has to be. */
+static enum taken take_message(struct link *l)
 {
     struct message_reader r;
     int fds[MESSAGE_MAX_FDS];
 
     long length = message_receive(l->socket.fd, buffer, fds);
     if (length == -EAGAIN)
-        return true;
+        return NOTHING;
     if (length <= 0) {
         if (length == -EMSGSIZE)
             complain("the activator sent too much; connection closed");
-        return false;
+        return OVER;
     }
     int result = message_read_begin(&r, buffer, (size_t)length);
     if (result == 0)
@@ -69,22 +71,17 @@ static bool take_message(struct link *l)
     } else if (result < 0 || r.bad) {
         complain("the activator sent what is no message; connection closed");
     }
-    return result == 0 && !r.bad;
+    return result == 0 && !r.bad ? TAKEN : OVER;
 }
 
 void link_read(struct link *l, unsigned most)
 {
-    while (most-- > 0 && link_is_up(l)) {
-        int fd = l->socket.fd;
-        char peek = 0;
-        if (recv(fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EINTR &&
-            (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
-        if (!take_message(l)) {
-            link_drop(l);
-            return;
-        }
-    }
+    enum taken taken = TAKEN;
+
+    while (taken == TAKEN && most-- > 0 && link_is_up(l))
+        taken = take_message(l);
+    if (taken == OVER)
+        link_drop(l);
 }
 
 static void on_socket(void *data, uint32_t events)

@@ -227,20 +227,23 @@ void run_begin(struct run *r, const struct spawn_request *q)
     r->stop.timeout = q->stop_timeout ? q->stop_timeout : STOP_TIMEOUT;
     strcpy(r->note, q->note);
     events_init(&r->events, q->run, 1, &store);
+    r->pid = spawn_program(q, &r->ready, &r->failure);
+    r->time = time_now();
+    close(r->ready.log_write);
+    close(r->ready.null);
+    /* Only now: somebody waits for the program, nobody for these. An activator that dies before
+     * the record is there finds it when the next one has started. */
     title_set(q->name);
     record_write(r);
     if (log_target(&r->log, q->name, q->log_path, q->log_limit, (q->flags & SPAWN_SYSLOG) != 0) < 0)
         complain("run %llu: name or log path is too long; it has no log",
                  (unsigned long long)q->run);
-    r->pid = spawn_program(q, &r->ready, &r->failure);
-    r->time = time_now();
-    close(r->ready.log_write);
-    close(r->ready.null);
     if (r->system)
         privileges_keep_kill();
     link_persist(&r->link);
     /* A program that could not be started leaves no child: that is the end of the run. */
-    loop_arm(&r->loop, &r->again, 0);
+    if (r->pid == 0)
+        loop_arm(&r->loop, &r->again, 0);
     run_tell(r);
 }
 

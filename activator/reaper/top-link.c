@@ -146,8 +146,10 @@ static void take_reaper(struct top *t, struct message_reader *m, int fds[MESSAGE
         replace(&r->note, note);
         replace(&r->log_path, path);
     }
-    /* It may have died on the way. */
-    loop_arm(&t->loop, &t->again, 0);
+    /* It may have died on the way. Not asked for all the others too: there may be a thousand, and
+     * somebody waits for a service. */
+    if (r->dead || top_reaper_has_died(t, r))
+        loop_arm(&t->loop, &t->again, 0);
 }
 
 struct of_run {

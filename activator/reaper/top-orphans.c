@@ -46,7 +46,7 @@ static bool foreign_has_died(struct top *t, struct top_reaper *r)
     return process_parent(r->pid, NULL, &state) == 0 || state == 'Z';
 }
 
-static bool has_died(struct top *t, struct top_reaper *r)
+bool top_reaper_has_died(struct top *t, struct top_reaper *r)
 {
     siginfo_t info = {0};
 
@@ -63,7 +63,7 @@ static bool mark_dead(struct top *t)
     bool any = false;
 
     for (struct top_reaper *r = t->reapers; r; r = r->next) {
-        if (r->dead || !has_died(t, r))
+        if (r->dead || !top_reaper_has_died(t, r))
             continue;
         r->dead = true;
         loop_close(&t->loop, &r->watch);

@@ -138,6 +138,9 @@ void top_known_remove(struct top *t, pid_t pid);
 int top_run_tree(const struct top *t, const struct top_run *run, struct process_tree *tree);
 
 /* top-orphans.c */
+/* True when the process of this reaper is no more (it may not have been waited for yet); what
+ * waitid() says of its end is in r->end then, as far as it is known. */
+bool top_reaper_has_died(struct top *t, struct top_reaper *r);
 /* Finds dead reapers and gives the children that nobody knows to runs. */
 void top_scan(struct top *t);
 /* Remembers who is below whom, so that a later orphan's run can be told. */
