@@ -156,10 +156,14 @@ class Arm:
 class SystemdArm(Arm):
     """systemd --user with a bus of its own, units of Type=dbus."""
     systemd_activation = True
+    # Without this folder it says that the machine has not been booted with systemd, and leaves.
+    BOOTED = pathlib.Path("/run/systemd/system")
 
     def reason_to_skip(self):
         if not os.path.exists("/usr/lib/systemd/systemd"):
             return "systemd is not installed"
+        if "DBA_MACHINE" not in os.environ and not self.BOOTED.exists():
+            return f"it wants {self.BOOTED}, and only in a machine of its own may that be made"
         return None if Cgroup.usable() else "it needs a cgroup of its own"
 
     def unit(self, name, text):
@@ -190,6 +194,7 @@ class SystemdArm(Arm):
         env = dict(self.world.env, SYSTEMD_UNIT_PATH=f"{self.world.path}/units:",
                    SYSTEMD_LOG_TARGET="console", SYSTEMD_LOG_LEVEL="warning")
         self.errors = self.world.path / "systemd.stderr"
+        self.BOOTED.mkdir(parents=True, exist_ok=True)
         with open(self.errors, "wb") as errors:
             self.popen = keeper.add(subprocess.Popen(
                 ["/usr/lib/systemd/systemd", "--user"], env=env, stdin=subprocess.DEVNULL,
@@ -221,6 +226,10 @@ class SystemdArm(Arm):
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()
+
+    def clean(self):
+        if "DBA_MACHINE" in os.environ and self.BOOTED.exists():
+            self.BOOTED.rmdir()
 
 
 class SystemArm(Arm):
