@@ -254,8 +254,11 @@ static void with_top(const uint8_t *data, size_t size)
         }
         free(d.bytes);
     }
-    while (top.runs)
+    while (top.runs) {
+        /* Or its log would be kept until the last writer has left. */
+        top.runs->foreign = false;
         top_run_forget(&top, top.runs);
+    }
     while (top.reapers)
         top_reaper_forget(&top, top.reapers);
     free(top.known);
