@@ -64,6 +64,10 @@ enum message_type {
      * string note, u32 spawned pid or 0.
      * The reaper of this run died; the top has its processes now. */
     MESSAGE_REAPER_GONE = 8,
+    /* top reaper only: u64 run, u32 count, count times u32 pid and u64 start time (as /proc has
+     * it): these have become children of the top, as processes of this run. After
+     * MESSAGE_REAPER_GONE, whenever there are more; each leaves with its MESSAGE_EXIT. */
+    MESSAGE_ORPHANS = 9,
 
     /* --- the activator speaks to a reaper --------------------------------------------- */
 

@@ -111,6 +111,7 @@ struct activator {
     GQueue *held_calls;   /* DBusMessage *, calls that came before it served */
     GHashTable *kills;    /* cookie -> struct kill */
     guint32 last_cookie;
+    GHashTable *orphans; /* pid -> struct orphan: children of the top, of runs */
 
     char *starter_address; /* with its guid, for services */
     char *generated_path;

@@ -68,25 +68,15 @@ static void add_strings(DBusMessageIter *dict, const char *key, char **words)
 
 /* --- processes -------------------------------------------------------------------------- */
 
-/* The processes of a run as /proc shows them: below its reaper, or, when that died, those that
- * are known by pid. */
+/* The processes of a run as /proc shows them: below its reaper, or, when that died, what the top
+ * has of it. */
 static void run_tree(struct run *run, struct process_tree *tree)
 {
     memset(tree, 0, sizeof *tree);
-    if (run->reaper_pid) {
+    if (run->reaper_pid)
         process_tree_read(tree, run->reaper_pid, NULL, 0);
-        return;
-    }
-    if (!run->at_top)
-        return;
-    if (run->spawned_pid && run_of_pid(run->a, run->spawned_pid, run->service) == run)
-        process_tree_add(tree, run->spawned_pid);
-    for (size_t i = 0; i < tree->count; i++) {
-        if (tree->list[i].pid == run->main_pid)
-            return;
-    }
-    if (run->main_pid)
-        process_tree_add(tree, run->main_pid);
+    else if (run->at_top)
+        top_orphans_tree(run, tree);
 }
 
 static gboolean is_adopted(const struct run *run, const struct tree_process *p)

@@ -36,6 +36,14 @@ gboolean top_open(struct activator *a, int fd, GError **error);
 void top_tell_reaper(struct activator *a, pid_t pid, struct run *run, const char *note,
                      const char *log, int pipe_fd);
 void top_tell(struct activator *a, enum message_type type);
+/* What a dead reaper left, as the top tells it. Adds all of the run's that live, and what is below
+ * them. */
+struct process_tree;
+void top_orphans_tree(struct run *run, struct process_tree *tree);
+/* The run that this child of the top is of, or NULL. */
+struct run *top_orphan_run(struct activator *a, pid_t pid);
+void top_orphan_ended(struct run *run, pid_t pid);
+void top_orphans_forget(struct run *run);
 
 /* spares.c */
 void spares_want(struct activator *a);

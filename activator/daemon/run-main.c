@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which process of a run is the main one, when it ended, and the run's record in the history. */
-#include "daemon/service.h"
+#include "daemon/reapers.h"
 
 #include "common/process-tree.h"
 
@@ -94,7 +94,8 @@ static gboolean run_knew(const struct run *run, pid_t pid)
     return FALSE;
 }
 
-/* Climbs the parents. *broken: a parent died under the climb, so that it says nothing. */
+/* Climbs the parents, to a reaper or to a child of the top that is known. *broken: a parent died
+ * under the climb, so that it says nothing. */
 static struct run *climb(struct activator *a, pid_t pid, gboolean *broken, gboolean *at_top)
 {
     pid_t top = a->top ? a->top->pid : getppid();
@@ -102,6 +103,8 @@ static struct run *climb(struct activator *a, pid_t pid, gboolean *broken, gbool
     *broken = *at_top = FALSE;
     for (int depth = 0; pid > 1 && depth < 65536; depth++) {
         struct run *run = g_hash_table_lookup(a->by_pid, GINT_TO_POINTER(pid));
+        if (!run)
+            run = top_orphan_run(a, pid);
         if (run)
             return run;
         if (pid == top) {

@@ -50,6 +50,8 @@ void run_free(struct run *run)
     run_watch_over(run);
     if (run->lookup)
         user_lookup_cancel(run->lookup);
+    if (run->at_top)
+        top_orphans_forget(run);
     if (g_hash_table_lookup(a->by_pid, GINT_TO_POINTER(run->reaper_pid)) == run)
         g_hash_table_remove(a->by_pid, GINT_TO_POINTER(run->reaper_pid));
     g_queue_remove(a->waiting, run);
@@ -248,6 +250,8 @@ void run_exited(struct run *run, const struct run_exit *e)
         run_ack(teller(run, e->seq), run->id, e->seq);
         return;
     }
+    if (run->at_top)
+        top_orphan_ended(run, e->end.pid);
     run->last = e->end;
     run->gone[run->n_gone++ % RUN_REMEMBERED] = e->end.pid;
     if (e->adopted)

@@ -2,6 +2,8 @@
 /* The link to the top reaper, whose child the activator is. */
 #include "daemon/reapers.h"
 
+#include "common/process-tree.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +37,92 @@ static gboolean on_reaper_gone(struct activator *a, guint64 id, struct message_r
     return TRUE;
 }
 
+/* --- what dead reapers left --------------------------------------------------------------- */
+
+struct orphan {
+    guint64 run;
+    guint64 start; /* time: with the pid it names a process for ever */
+};
+
+static gboolean on_orphans(struct activator *a, guint64 id, struct message_reader *r)
+{
+    guint32 count = message_get_u32(r);
+
+    for (guint32 i = 0; i < count && !r->bad; i++) {
+        guint32 pid = message_get_u32(r);
+        guint64 start = message_get_u64(r);
+        if (r->bad || !run_find(a, id))
+            continue;
+        struct orphan *o = g_new(struct orphan, 1);
+        *o = (struct orphan){id, start};
+        g_hash_table_insert(a->orphans, GINT_TO_POINTER((pid_t)pid), o);
+    }
+    if (!message_read_end(r))
+        return FALSE;
+    /* One of them may own a name. */
+    names_recheck(a);
+    return TRUE;
+}
+
+static gint by_number(gconstpointer x, gconstpointer y)
+{
+    pid_t left = *(const pid_t *)x;
+    pid_t right = *(const pid_t *)y;
+
+    return (left > right) - (left < right);
+}
+
+void top_orphans_tree(struct run *run, struct process_tree *tree)
+{
+    struct activator *a = run->a;
+    GArray *pids = g_array_new(FALSE, FALSE, sizeof(pid_t));
+    GHashTableIter iter;
+    gpointer key = NULL;
+    gpointer value = NULL;
+
+    g_hash_table_iter_init(&iter, a->orphans);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        pid_t pid = GPOINTER_TO_INT(key);
+        if (((struct orphan *)value)->run == run->id)
+            g_array_append_val(pids, pid);
+    }
+    g_array_sort(pids, by_number);
+    for (guint i = 0; i < pids->len; i++) {
+        pid_t pid = g_array_index(pids, pid_t, i);
+        const struct orphan *o = g_hash_table_lookup(a->orphans, GINT_TO_POINTER(pid));
+        uint64_t start = 0;
+        if (process_parent(pid, &start, NULL) != 0 && start == o->start)
+            process_tree_add(tree, pid);
+    }
+    g_array_unref(pids);
+}
+
+struct run *top_orphan_run(struct activator *a, pid_t pid)
+{
+    const struct orphan *o = g_hash_table_lookup(a->orphans, GINT_TO_POINTER(pid));
+
+    return o ? run_find(a, o->run) : NULL;
+}
+
+void top_orphan_ended(struct run *run, pid_t pid)
+{
+    if (top_orphan_run(run->a, pid) == run)
+        g_hash_table_remove(run->a->orphans, GINT_TO_POINTER(pid));
+}
+
+static gboolean is_of(gpointer key, gpointer value, gpointer data)
+{
+    (void)key;
+    return ((struct orphan *)value)->run == *(guint64 *)data;
+}
+
+void top_orphans_forget(struct run *run)
+{
+    g_hash_table_foreach_remove(run->a->orphans, is_of, &run->id);
+}
+
+/* --- the link ------------------------------------------------------------------------------- */
+
 static gboolean on_report(struct activator *a, struct message_reader *r)
 {
     guint64 id = message_get_u64(r);
@@ -42,6 +130,8 @@ static gboolean on_report(struct activator *a, struct message_reader *r)
 
     if (r->type == MESSAGE_REAPER_GONE)
         return on_reaper_gone(a, id, r);
+    if (r->type == MESSAGE_ORPHANS)
+        return on_orphans(a, id, r);
     if (r->type == MESSAGE_SIGNALLED) {
         guint32 cookie = message_get_u32(r);
         guint32 signalled = message_get_u32(r);

@@ -20,7 +20,8 @@ import traceback
 
 BOUND = 60.0
 MAGIC = 0x31414244
-HELLO, REPLAYED, SPAWNED, SPAWN_FAILED, EXIT, EMPTY, SIGNALLED, REAPER_GONE = range(1, 9)
+HELLO, REPLAYED, SPAWNED, SPAWN_FAILED, EXIT, EMPTY, SIGNALLED, REAPER_GONE, \
+    ORPHANS = range(1, 10)
 SPAWN, ACK, SIGNAL = 20, 21, 22
 TOP_REAPER, TOP_SERVING, TOP_STOP_ALL = 30, 31, 32
 REFUSED = 50
@@ -42,6 +43,7 @@ FIELDS = {
     EXIT: 'run:Q seq:Q pid:I how:B status:I adopted:B first:B time:Q words:s',
     EMPTY: 'run:Q seq:Q time:Q',
     SIGNALLED: 'run:Q cookie:I signalled:I left:I',
+    ORPHANS: 'run:Q orphans:o',
     REAPER_GONE: 'run:Q reaper:I how:B status:I left:I last:Q note:s spawned:I',
 }
 
@@ -70,6 +72,10 @@ def decode(data):
             m[name] = data[at + 4:at + 4 + length]
             assert data[at + 4 + length] == 0
             at += 5 + length
+        elif code == 'o':
+            count, = struct.unpack_from('=I', data, at)
+            m[name] = [struct.unpack_from('=IQ', data, at + 4 + 12 * i) for i in range(count)]
+            at += 4 + 12 * count
         else:
             m[name], = struct.unpack_from('=' + code, data, at)
             at += struct.calcsize('=' + code)
@@ -102,13 +108,21 @@ class Connection:
     def __init__(self, sock):
         self.sock = sock
         self.fds = []
+        self.orphans = {}
 
     def send(self, kind, body=b'', fds=()):
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))] if fds else []
         self.sock.sendmsg([encode(kind, body)], rights)
 
     def receive(self, bound=BOUND):
-        """The next message, None at the end of the connection."""
+        """The next message, None at the end of the connection. Orphans are only noted."""
+        while True:
+            m = self.receive_any(bound)
+            if m is None or m.type != ORPHANS:
+                return m
+            self.orphans.setdefault(m.run, []).extend(m.orphans)
+
+    def receive_any(self, bound):
         if not select.select([self.sock], [], [], bound)[0]:
             raise AssertionError('no message within %s s' % bound)
         try:

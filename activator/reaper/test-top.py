@@ -227,6 +227,8 @@ def a_new_activator_is_told_of_orphan_runs(a):
     t.next()
     assert t.link.expect(REAPER_GONE).run == 3
     t.link.expect(REPLAYED)
+    start = int(text_of('/proc/%d/stat' % first).rpartition(b')')[2].split()[19])
+    assert t.link.orphans == {3: [(first, start)]}
     killed(t.activator)
     killed(first)
     t.next()
@@ -274,11 +276,24 @@ def two_reapers_killed_at_once(a):
     os.kill(t.process.pid, signal.SIGCONT)
     gone = [t.link.expect(REAPER_GONE) for _ in runs]
     assert sorted(m.run for m in gone) == [1, 2, 3] and [m.left for m in gone] == [7] * 3, gone
+    t.link.signal(1, 0)
+    t.link.expect(SIGNALLED)
+
+    def told(run):
+        return [pid for pid, start in t.link.orphans[run]]
+    for run in runs:
+        assert set(told(run)) == {p for p in members[run] if parent(p) == t.process.pid}, run
     # What loses its parent later still belongs to the right run.
     for run in runs:
         for pid in sorted(members[run]):
             if alive(pid) and any(parent(q) == pid for q in members[run]):
+                below_it = {q for q in members[run] if parent(q) == pid}
                 killed(pid)
+                wait_for(lambda: not alive(pid) and pid not in below(t.process.pid), 'its end')
+                t.link.signal(run, 0)
+                while t.link.receive().type != SIGNALLED:
+                    pass
+                assert below_it <= set(told(run)), (run, below_it, t.link.orphans)
     t.link.signal(2, signal.SIGKILL)
     ends = []
     while not ends or ends[-1].type != EMPTY:
@@ -387,21 +402,25 @@ def ordinary_ends_are_not_told(a):
 @test
 def a_storm_of_orphans(a):
     t = Top(a)
-    count = 1000
+    count = 1100 # more than fit one message
     reaper, c, first = t.run(6, 'exec "$@"', sys.executable, '-S', '-c',
                              'import os,time\n'
                              'for i in range(%d):\n'
                              '    if os.fork()==0: time.sleep(1000)\n'
-                             'print("forked",flush=True)\ntime.sleep(1000)' % count,
+                             'print("forked",flush=True)' % count,
                              log=a.folder + '/log')
     t.link.expect(REPLAYED)
-    wait_for(lambda: b'forked' in text_of(a.folder + '/log'), 'forks')
+    assert c.expect(EXIT).pid == first
+    orphans = below(reaper)
     killed(reaper)
     gone = t.link.expect(REAPER_GONE)
-    assert gone.left == count + 1, gone
+    assert gone.left == count, gone
+    t.link.signal(6, 0)
+    assert t.link.expect(SIGNALLED).left == count
+    assert sorted(pid for pid, start in t.link.orphans[6]) == sorted(orphans)
     t.link.signal(6, signal.SIGKILL)
     got = t.until_empty(6)
-    assert len([m for m in got if m.type == EXIT]) == count + 1
+    assert sorted(m.pid for m in got if m.type == EXIT) == sorted(orphans)
 
 
 @test

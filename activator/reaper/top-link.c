@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define TELL_TURN 64
+/* In one message. */
+#define ORPHANS_MOST 1024
 
 static int tell_gone(struct top *t, struct top_run *run)
 {
@@ -26,6 +28,47 @@ static int tell_gone(struct top *t, struct top_run *run)
     int result = link_send(&t->link, link_message(), NULL, 0);
     run->gone_told = result == 0;
     return result;
+}
+
+/* The known from *at on that belong to the run and were not told, as many as one message takes.
+ * mark: it has been sent. */
+static size_t put_orphans(struct top *t, const struct top_run *run, size_t *at, bool mark)
+{
+    size_t count = 0;
+
+    for (; *at < t->nknown && count < ORPHANS_MOST; ++*at) {
+        struct top_known *known = &t->known[*at];
+        if (!known->child || known->run != run || known->told)
+            continue;
+        count++;
+        known->told = mark;
+        if (mark)
+            continue;
+        message_put_u32(link_message(), (uint32_t)known->pid);
+        message_put_u64(link_message(), known->start);
+    }
+    return count;
+}
+
+static int tell_orphans(struct top *t, struct top_run *run)
+{
+    size_t at = 0;
+
+    while (run->news) {
+        size_t from = at;
+        message_begin(link_message(), MESSAGE_ORPHANS);
+        message_put_u64(link_message(), run->id);
+        size_t count_at = link_message()->length;
+        message_put_u32(link_message(), 0);
+        uint32_t count = (uint32_t)put_orphans(t, run, &at, false);
+        memcpy(link_message()->data + count_at, &count, sizeof count);
+        int result = count > 0 ? link_send(&t->link, link_message(), NULL, 0) : 0;
+        if (result < 0)
+            return result;
+        put_orphans(t, run, &from, true);
+        run->news = count == ORPHANS_MOST;
+    }
+    return 0;
 }
 
 static int tell_answers(struct top *t)
@@ -54,6 +97,8 @@ static int tell_all(struct top *t)
             continue;
         if (!run->gone_told)
             result = tell_gone(t, run);
+        if (result == 0)
+            result = tell_orphans(t, run);
         if (result == 0)
             result = events_send(&run->events, t->link.socket.fd, TELL_TURN);
     }
@@ -90,8 +135,11 @@ static void on_up(void *data)
     message_send(t->link.socket.fd, link_message(), NULL, 0);
     for (struct top_run *run = t->runs; run; run = run->next) {
         run->gone_told = false;
+        run->news = true;
         events_rewind(&run->events);
     }
+    for (size_t i = 0; i < t->nknown; i++)
+        t->known[i].told = false;
     t->nanswers = 0;
     t->replaying = true;
     top_tell(t);

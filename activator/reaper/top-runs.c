@@ -239,8 +239,10 @@ bool top_known_add(struct top *t, const struct top_known *new)
     memmove(t->known + at + 1, t->known + at, (t->nknown - at) * sizeof *t->known);
     t->known[at] = *new;
     t->nknown++;
-    if (new->child &&new->run)
+    if (new->child &&new->run) {
         new->run->nchildren++;
+        new->run->news = true;
+    }
     return true;
 }
 

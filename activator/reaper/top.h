@@ -49,6 +49,7 @@ struct top_run {
     bool fresh;     /* its reaper's death is being handled */
     bool foreign;   /* its reaper was no child of ours: what it left is not seen here */
     bool gone_told; /* on this connection */
+    bool news;      /* it may have children that were not told on this connection */
     bool empty;
     size_t nchildren;    /* of it, that are our children */
     uint64_t kill_until; /* ms: see KILL_AGAIN */
@@ -64,6 +65,7 @@ struct top_known {
     pid_t session;
     pid_t group;
     bool child;
+    bool told; /* to the activator, on this connection */
     uint64_t start;
     struct top_run *run; /* NULL: of no run */
 };

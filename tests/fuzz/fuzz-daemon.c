@@ -132,6 +132,16 @@ void top_tell_reaper(struct activator *a, pid_t pid, struct run *run, const char
     must(run ? *note && *log : !*note && !*log);
 }
 
+void top_orphan_ended(struct run *run, pid_t pid)
+{
+    must(run->a == &activator && pid >= 0);
+}
+
+void top_orphans_forget(struct run *run)
+{
+    must(run->a == &activator);
+}
+
 void names_recheck(struct activator *a)
 {
     must(a == &activator);

@@ -164,9 +164,22 @@ def _(world):
     before = {n: world.fields(bus, n) for n in NAMES}
     name = NAMES[0]
     pids = {p[0] for p in world.member(bus, "ListProcesses", "(s)", name)}
+    others = NAMES[3:]
+    listed = {n: {p[0] for p in world.member(bus, "ListProcesses", "(s)", n)} for n in NAMES}
     kill_pid(before[name]["ReaperPID"])
+    for other in others:
+        kill_pid(before[other]["ReaperPID"])
     wait_for(lambda: parent_of(before[name]["MainPID"]) == activator.top,
              "the top reaper to have them")
+    # Main process and orphan are children of the top now, beside those of other runs.
+    check_settles(lambda: {n: {p[0] for p in world.member(bus, "ListProcesses", "(s)", n)}
+                           for n in NAMES}, listed, "each run's processes are listed as its own")
+    check_settles(lambda: [world.fields(bus, n)["NAdopted"] for n in (name, *others)], [2, 2, 2],
+                  "as adopted")
+    world.member(bus, "StopService", "(s)", others[0])
+    check_equal({n: [p for p in listed[n] if alive(p)] != [] for n in NAMES},
+                {n: n != others[0] for n in NAMES}, "stopping one ends all of it and no other")
+    world.member(bus, "StopService", "(s)", others[1])
     check_equal({p for p in pids if alive(p)}, pids, "its processes live")
     wait_for(lambda: world.fields(bus, name).get("ReaperPID") != before[name]["ReaperPID"],
              "the activator to know")
@@ -184,7 +197,7 @@ def _(world):
     check_equal(error, None, "it can be stopped")
     check_equal({p for p in pids if alive(p)}, set(), "nothing is left of it")
     check_equal(bus.start(name), 1, "it can be started again")
-    check(all(alive(before[n]["MainPID"]) for n in NAMES[1:]), "others do not notice")
+    check(all(alive(before[n]["MainPID"]) for n in NAMES[1:3]), "others do not notice")
 
 
 @case("a reaper is killed after the activator was")

@@ -9,9 +9,6 @@ import time
 from harness import (DBusError, Failure, alive, argv_of, below, check, check_equal, comm_of,
                      diagnose, kill_pid, parent_of, pids_with, processes, signal_pid, wait_for)
 
-# Whether ListProcesses names the orphans of a run whose reaper died. While it does not, being a
-# child of the top reaper has to be enough: stopping the service still ends them.
-ORPHANS_AT_TOP_ARE_LISTED = False
 NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
 SHAPES = ("name {0}", "daemonize name {0}", "fork-exit 0 name {0}", "children 1 name {0}",
           "daemonize orphans 1 name {0}")
@@ -166,10 +163,7 @@ class Storm:
         def lost():
             """Those of nobody; a process that is gone by now is of no interest."""
             listed = set().union(*(self.pids_of(n) for n in names), self.pids_of("test.Bad"))
-            rest = set(pids_with("/test-service")) - listed
-            return {p for p in rest if ORPHANS_AT_TOP_ARE_LISTED or parent_of(p) != top}
-
-        top = self.top()
+            return set(pids_with("/test-service")) - listed
 
         try:
             wait_for(lambda: not lost(), "every process to be somebody's")
