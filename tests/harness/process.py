@@ -123,7 +123,9 @@ def describe(root=None):
 
 
 def signal_pid(pid, number):
-    """True when the signal was sent."""
+    """True when the signal was sent. 0 and less would be whole groups, this process's own too."""
+    if pid <= 0:
+        raise ValueError(f"no process to send signal {number} to: {pid}")
     # 0 is what a service without a process answers, and would end the test's own group.
     assert pid > 1, f"no process {pid} to send {number} to"
     try:
