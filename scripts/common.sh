@@ -56,12 +56,15 @@ install_packages() {
         return
     fi
     for package in $(packages_for "$@"); do
+        # It would take the place of what starts this machine.
+        [ "$package" = openrc ] && is_installed sysv-rc && continue
         is_installed "$package" || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
     echo "Installing: ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-remove --no-install-recommends \
         "${missing[@]}" >"${TMPDIR:-/tmp}/dbus-activator-apt.$$" 2>&1 || {
         tail -n 30 "${TMPDIR:-/tmp}/dbus-activator-apt.$$" >&2
         rm -f "${TMPDIR:-/tmp}/dbus-activator-apt.$$"

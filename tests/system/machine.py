@@ -115,6 +115,8 @@ def enter(file):
     if _prefix() != "/usr":
         skip_all("the build folder is not configured with --prefix=/usr")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # The group it came with has no number in here: "0", to a program that signals groups.
+    os.setsid()
     _set_up()
 
 

@@ -69,6 +69,13 @@ class SystemBus:
     def fields(self, name):
         return self.client.call(NAME, PATH, NAME, "GetService", "(s)", name)
 
+    def known(self, name):
+        """fields(), or nothing while no activator answers."""
+        try:
+            return self.fields(name)
+        except DBusError:
+            return {}
+
     def stop(self):
         self.client.close()
         if self.popen.poll() is None:

@@ -139,8 +139,8 @@ def fifty(world):
 
 
 def identity(bus, name):
-    f = bus.fields(name)
-    return f["State"], f["Run"], f["MainPID"], f["ReaperPID"], f["StartedUSec"]
+    f = bus.known(name)
+    return tuple(f.get(k) for k in ("State", "Run", "MainPID", "ReaperPID", "StartedUSec"))
 
 
 @case("a restart of activator and bus")
@@ -169,7 +169,7 @@ def restart(world):
     bus = SystemBus(world)
     check_in(bus.start("org.dba.Next"), (1, 2), "the new bus is served")
     check(alive(pids["org.dba.Deaf"]), "the other one lives on")
-    check_settles(lambda: bus.fields("org.dba.Deaf")["Run"], before["org.dba.Deaf"][1],
+    check_settles(lambda: bus.known("org.dba.Deaf").get("Run"), before["org.dba.Deaf"][1],
                   "and is known by its run")
     check_equal(len(activators()), 1, "by one activator")
     diagnose(f"activator {old} before, {activators()[0]} after")
@@ -208,7 +208,7 @@ def reexec(world):
     check_equal(len(activators()), 1, "one activator")
     diagnose(f"it was {old} (started {started}), is {activators()[0]}")
     check_settles(lambda: identity(bus, "org.dba.Stays"), before, "which knows the run")
-    check_settles(lambda: [bus.fields(n)["MainPID"] for n in names + late],
+    check_settles(lambda: [bus.known(n).get("MainPID") for n in names + late],
                   [bus.owner_pid(n) for n in names + late], "and all of them")
     stop_everything(world, bus)
 
