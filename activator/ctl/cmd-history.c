@@ -36,7 +36,24 @@ static char *step(const struct dict *run, const char *from, const char *to)
     return output_duration(end - begin);
 }
 
-static void print_run(const struct dict *run, unsigned name_columns)
+/* Of runs that are all of today the time is enough. */
+static bool are_of_today(const GPtrArray *runs)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+
+    for (guint i = 0; i < runs->len; i++) {
+        uint64_t usec = dict_count(g_ptr_array_index(runs, i), "RequestedUSec");
+        g_autoptr(GDateTime) then =
+            g_date_time_new_from_unix_local((gint64)(usec / G_USEC_PER_SEC));
+
+        if (!then || g_date_time_get_day_of_year(then) != g_date_time_get_day_of_year(now) ||
+            g_date_time_get_year(then) != g_date_time_get_year(now))
+            return false;
+    }
+    return true;
+}
+
+static void print_run(const struct dict *run, unsigned name_columns, bool today)
 {
     const char *result = dict_string(run, "Result");
     const char *name = dict_string(run, "Name");
@@ -44,7 +61,8 @@ static void print_run(const struct dict *run, unsigned name_columns)
     bool failed = result && strcmp(result, "failed") == 0;
     bool connected = dict_count(run, "ConnectedUSec") != 0;
     uint64_t latency;
-    g_autofree char *time = output_time_of_day(dict_count(run, "RequestedUSec"));
+    uint64_t asked = dict_count(run, "RequestedUSec");
+    g_autofree char *time = today ? output_time_of_day(asked) : output_date(asked);
     g_autofree char *shown = output_fitted(name ? name : "?", name_columns);
     g_autofree char *total =
         dict_number(run, "LatencyUSec", &latency) ? output_duration(latency) : g_strdup("-");
@@ -57,16 +75,24 @@ static void print_run(const struct dict *run, unsigned name_columns)
            failed ? output_colour(COLOUR_NONE) : "", MAX(gap, 0), "", failed ? "failed" : total,
            spawn, connect, own);
     if (failed && message) {
-        g_autofree char *text = output_fitted(message, output_width() > 9 ? output_width() - 9 : 0);
+        unsigned indent = output_columns(time) + 1;
+        g_autofree char *text = output_wrapped(message, indent, indent);
 
-        printf("         %s\n", text);
+        printf("%*s%s\n", (int)indent, "", text);
     }
 }
 
 static void print_runs(const GPtrArray *runs)
 {
     unsigned widest = 4;
-    unsigned limit = output_width() ? MAX(output_width(), 60) - 46 : 0;
+    bool today = are_of_today(runs);
+    unsigned before = today ? 8 : 15;
+    unsigned limit = output_width() ? MAX(output_width(), 60) - 38 - before : 0;
+
+    if (runs->len == 0) {
+        output_nothing("no activations");
+        return;
+    }
 
     for (guint i = 0; i < runs->len; i++) {
         const char *name = dict_string(g_ptr_array_index(runs, i), "Name");
@@ -74,19 +100,20 @@ static void print_runs(const GPtrArray *runs)
 
         widest = MAX(widest, output_columns(shown));
     }
-    printf("%s%-8s %-*s %9s %8s %8s %8s%s\n", output_colour(COLOUR_DIM), "asked", (int)widest,
-           "name", "total", "spawn", "connect", "own", output_colour(COLOUR_NONE));
+    printf("%s%-*s %-*s %9s %8s %8s %8s%s\n", output_colour(COLOUR_DIM), (int)before, "asked",
+           (int)widest, "name", "total", "spawn", "connect", "own", output_colour(COLOUR_NONE));
     for (guint i = 0; i < runs->len; i++)
-        print_run(g_ptr_array_index(runs, i), widest);
+        print_run(g_ptr_array_index(runs, i), widest, today);
 }
 
 int cmd_history(struct ctl *ctl, const struct command *command, char **argv)
 {
     gboolean slowest = FALSE;
-    int newest = 0;
+    g_autofree char *number = NULL;
+    unsigned newest = G_MAXUINT32;
     const GOptionEntry options[] = {
         {"slowest", 0, 0, G_OPTION_ARG_NONE, &slowest, "The slowest first, not the newest", NULL},
-        {"number", 'n', 0, G_OPTION_ARG_INT, &newest, "Show N activations (all)", "N"},
+        {"number", 'n', 0, G_OPTION_ARG_FILENAME, &number, "Show N activations (all)", "N"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     g_autoptr(GPtrArray) runs = NULL;
@@ -95,21 +122,20 @@ int cmd_history(struct ctl *ctl, const struct command *command, char **argv)
 
     if (code != CTL_DONE)
         return code;
-    if (newest < 0) {
-        ctl_complain("history: %d is no number of activations", newest);
+    if (number && !ctl_parse_count(number, &newest)) {
+        ctl_complain("history: “%s” is no number of activations", number);
         return CTL_USAGE;
     }
     code = bus_open(ctl);
     if (code == CTL_DONE)
-        code =
-            query_history(ctl, argv[1], newest && !slowest ? (unsigned)newest : G_MAXUINT32, &runs);
+        code = query_history(ctl, argv[1], slowest ? G_MAXUINT32 : newest, &runs);
     if (code != CTL_DONE)
         return code;
     reverse(runs);
     if (slowest)
         g_ptr_array_sort(runs, slower_first);
-    if (newest && runs->len > (guint)newest)
-        g_ptr_array_set_size(runs, newest);
+    if (runs->len > newest)
+        g_ptr_array_set_size(runs, (gint)newest);
     if (!ctl->json) {
         output_pager_begin(ctl);
         print_runs(runs);

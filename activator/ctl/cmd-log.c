@@ -37,6 +37,8 @@ static int print_all(struct ctl *ctl, char **lines)
 
     if (!ctl->json) {
         output_pager_begin(ctl);
+        if (!*lines)
+            output_nothing("no output");
         for (; *lines; lines++)
             print_line(ctl, *lines, strlen(*lines));
         return CTL_DONE;
@@ -136,16 +138,6 @@ static int follow_log(struct ctl *ctl, const char *name, const struct dict *serv
     return code;
 }
 
-static bool parse_lines(const char *text, unsigned *lines)
-{
-    guint64 number;
-
-    if (!g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT32, &number, NULL))
-        return false;
-    *lines = (unsigned)number;
-    return true;
-}
-
 int cmd_log(struct ctl *ctl, const struct command *command, char **argv)
 {
     g_autofree char *count = NULL;
@@ -165,7 +157,7 @@ int cmd_log(struct ctl *ctl, const struct command *command, char **argv)
         return code;
     if (follow)
         newest = FOLLOW_LINES;
-    if (count && !parse_lines(count, &newest)) {
+    if (count && !ctl_parse_count(count, &newest)) {
         ctl_complain("log: “%s” is no number of lines", count);
         return CTL_USAGE;
     }

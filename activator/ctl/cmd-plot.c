@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void run_free(void *data)
 {
@@ -78,6 +79,14 @@ int cmd_plot(struct ctl *ctl, const struct command *command, char **argv)
         return code;
     if (ctl->json) {
         ctl_complain("plot draws SVG; “history --json” has the same data as JSON");
+        return CTL_USAGE;
+    }
+    if (file && !*file) {
+        ctl_complain("plot: the file's name is empty");
+        return CTL_USAGE;
+    }
+    if (!file && isatty(STDOUT_FILENO)) {
+        ctl_complain("plot: SVG is nothing for a terminal; -o FILE writes it to a file");
         return CTL_USAGE;
     }
     code = bus_open(ctl);

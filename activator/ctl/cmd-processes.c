@@ -41,6 +41,8 @@ int cmd_processes(struct ctl *ctl, const struct command *command, char **argv)
         return code;
     if (ctl->json)
         return print_json(processes);
+    if (processes->len == 0)
+        output_nothing("no processes");
     tree = tree_draw(processes, 0, output_width());
     fputs(tree, stdout);
     return CTL_DONE;

@@ -12,12 +12,15 @@
 static int report_failure(const struct ctl *ctl, const char *name, const DBusError *error)
 {
     if (dbus_error_has_name(error, DBUS_ERROR_SERVICE_UNKNOWN)) {
-        ctl_complain("%s: %s", name, error->message);
+        ctl_complain("There is no service “%s”: no service file has this name", name);
         return CTL_NO_SERVICE;
     }
     if (dbus_error_has_name(error, DBUS_ERROR_DISCONNECTED))
         return bus_report(ctl, error);
-    ctl_complain("%s: %s (%s)", name, error->message, error->name);
+    if (strstr(error->message, name))
+        ctl_complain("%s (%s)", error->message, error->name);
+    else
+        ctl_complain("%s: %s (%s)", name, error->message, error->name);
     return CTL_FAILED;
 }
 
@@ -47,7 +50,7 @@ static int start_one(struct ctl *ctl, const char *name)
 
     if (!bus_append_string(call, name)) {
         dbus_message_unref(call);
-        ctl_complain("%s: no such service", name);
+        ctl_complain("There is no service “%s”: it is not UTF-8", name);
         return CTL_NO_SERVICE;
     }
     dbus_message_append_args(call, DBUS_TYPE_UINT32, &result, DBUS_TYPE_INVALID);

@@ -10,6 +10,7 @@
 #define LABEL     "%11s: "
 #define INDENT    13
 #define LOG_LINES 10
+#define LOG_ASKED 50 /* blank ones among them */
 
 static void field(const char *label, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
@@ -97,10 +98,14 @@ static void print_last_exit(const struct dict *service)
             field("Last exit", "%s", end);
         }
     }
-    if (message && *message)
-        field("Error", "%s", message);
-    if (name && *name)
-        field(message && *message ? "" : "Error", "%s", name);
+    if (name && *name) {
+        g_autofree char *text =
+            message && *message ? g_strdup_printf("%s (%s)", message, name) : g_strdup(name);
+        g_autofree char *wrapped = output_wrapped(text, INDENT, INDENT);
+
+        /* Its end, a service's last words, is what is looked for: it may not be cut off. */
+        printf(LABEL "%s\n", "Error", wrapped);
+    }
 }
 
 static void print_start(const struct dict *service)
@@ -149,13 +154,24 @@ static void print_processes(const struct dict *service, const GArray *processes)
     fputs(tree, stdout);
 }
 
+/* The newest lines that say something. Their stamps are for machines; here a short local one leaves
+ * more room for the words. */
 static void print_log(char **lines)
 {
-    if (!lines || !*lines)
-        return;
-    putchar('\n');
-    for (; *lines; lines++) {
-        g_autofree char *line = output_fitted(*lines, output_width());
+    g_autoptr(GPtrArray) shown = g_ptr_array_new_with_free_func(g_free);
+
+    for (; lines && *lines; lines++) {
+        const char *text = NULL;
+        g_autofree char *time = output_log_time(*lines, &text);
+        g_autofree char *blank = g_strstrip(g_strdup(text));
+
+        if (*blank)
+            g_ptr_array_add(shown, g_strconcat(time, text, NULL));
+    }
+    if (shown->len > 0)
+        putchar('\n');
+    for (guint i = shown->len - MIN(shown->len, LOG_LINES); i < shown->len; i++) {
+        g_autofree char *line = output_fitted(g_ptr_array_index(shown, i), output_width());
 
         puts(line);
     }
@@ -179,7 +195,7 @@ static void ask_quietly(struct ctl *ctl, const char *name, GArray **processes, c
     reply = bus_call(ctl, call, NULL, &error);
     if (reply) {
         dbus_message_unref(reply);
-        query_log(ctl, name, LOG_LINES, lines);
+        query_log(ctl, name, LOG_ASKED, lines);
     }
     dbus_error_free(&error);
 }
@@ -245,6 +261,28 @@ static uint64_t activator_pid(struct ctl *ctl)
     return pid;
 }
 
+/* Which services failed: what somebody who asks for the whole wants to know first. */
+static void print_failed(struct ctl *ctl)
+{
+    g_autoptr(GArray) services = NULL;
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    if (query_services(ctl, &services) != CTL_DONE)
+        return;
+    for (guint i = 0; i < services->len; i++) {
+        const struct listed_service *service = &g_array_index(services, struct listed_service, i);
+
+        if (strcmp(service->state, "failed") == 0)
+            g_string_append_printf(names, "%s%s", names->len ? " " : "", service->name);
+    }
+    if (names->len > 0) {
+        g_autofree char *wrapped = output_wrapped(names->str, INDENT, INDENT);
+
+        printf(LABEL "%s%s%s\n", "Failed", output_colour(COLOUR_RED), wrapped,
+               output_colour(COLOUR_NONE));
+    }
+}
+
 static void print_activator(struct ctl *ctl, const struct dict *properties)
 {
     const char *version = dict_string(properties, "Version");
@@ -263,6 +301,7 @@ static void print_activator(struct ctl *ctl, const struct dict *properties)
     field("Reaper", "%s", reaper ? reaper : "unknown");
     field("Services", "%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " running",
           dict_count(properties, "NServices"), dict_count(properties, "NRunning"));
+    print_failed(ctl);
 }
 
 static int status_of_activator(struct ctl *ctl)

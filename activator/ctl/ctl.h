@@ -39,6 +39,9 @@ struct command {
 int ctl_parse(struct ctl *ctl, const struct command *command, const GOptionEntry *options,
               char ***argv, int min, int max);
 
+/* A number of lines and the like, without a sign. */
+bool ctl_parse_count(const char *text, unsigned *number);
+
 /* One line to stderr: "dbus-activatorctl: text", made safe for a terminal. */
 void ctl_complain(const char *format, ...) G_GNUC_PRINTF(1, 2);
 

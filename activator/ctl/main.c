@@ -96,9 +96,21 @@ int ctl_parse(struct ctl *ctl, const struct command *command, const GOptionEntry
 
         return usage(text, command->name);
     }
+    if (ctl->address && !*ctl->address)
+        return usage("--address is empty", command->name);
     if (ctl->session + ctl->system + (ctl->address != NULL) > 1)
         return usage("--session, --system and --address exclude each other", command->name);
     return CTL_DONE;
+}
+
+bool ctl_parse_count(const char *text, unsigned *number)
+{
+    guint64 value;
+
+    if (!g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT32, &value, NULL))
+        return false;
+    *number = (unsigned)value;
+    return true;
 }
 
 static char *list_of_commands(void)

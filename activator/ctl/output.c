@@ -235,9 +235,8 @@ void output_pager_begin(const struct ctl *ctl)
         environment = g_environ_setenv(environment, "LESSSECURE", "1", TRUE);
     fflush(stdout);
     if (!g_spawn_async_with_pipes(NULL, argv, environment,
-                                  G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD |
-                                      G_SPAWN_CHILD_INHERITS_STDIN,
-                                  NULL, NULL, &out.pager, &input, NULL, NULL, NULL)) {
+                                  G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                                  &out.pager, &input, NULL, NULL, NULL)) {
         out.pager = 0; /* no pager installed: do without */
         return;
     }
@@ -270,6 +269,12 @@ int output_end(void)
         out.pager = 0;
     }
     return code;
+}
+
+void output_nothing(const char *text)
+{
+    if (out.terminal)
+        printf("%s(%s)%s\n", output_colour(COLOUR_DIM), text, output_colour(COLOUR_NONE));
 }
 
 void output_progress(const char *text, gint64 elapsed_usec)

@@ -57,7 +57,12 @@ unsigned output_columns(const char *text);
 /* "Sat 2026-11-28 05:25:23 UTC", "3min 2s", "12.3 ms"; newly allocated. */
 char *output_time(uint64_t usec);
 char *output_time_of_day(uint64_t usec);
+/* "Nov 28 05:25:23"; as all of these in local time. */
+char *output_date(uint64_t usec);
 char *output_ago(uint64_t usec);
+/* "Nov 28 05:25:23 " in local time for the stamp that a line of a log begins with, and where its
+ * text begins; "" and the whole line when it has none. Newly allocated. */
+char *output_log_time(const char *line, const char **text);
 char *output_duration(uint64_t usec);
 /* "status 3", "signal 11 (SEGV), core dumped": how a process ended; newly allocated. */
 char *output_end_of_process(const char *how, int64_t status);
@@ -71,6 +76,9 @@ void output_pager_begin(const struct ctl *ctl);
 int output_end(void);
 /* Flushes stdout. As output_end(). */
 int output_flush(void);
+
+/* A dim line in parentheses where there is a terminal: that nothing is there to be shown. */
+void output_nothing(const char *text);
 
 /* Shows or renews the line "text (3 s)" on a terminal's stderr once a second has gone by. */
 void output_progress(const char *text, gint64 elapsed_usec);

@@ -253,9 +253,10 @@ char *plot_draw(const GPtrArray *runs)
         "viewBox=\"0 0 %d %d\">\n%s"
         "<rect class=\"page\" width=\"100%%\" height=\"100%%\"/>\n",
         (int)WIDTH, (int)bottom + 28, (int)WIDTH, (int)bottom + 28, style);
-    put(svg, "<text class=\"title\" x=\"16\" y=\"24\">%u activations", runs->len);
+    put(svg, "<text class=\"title\" x=\"16\" y=\"24\">%u activation%s", runs->len,
+        runs->len == 1 ? "" : "s");
     if (failed)
-        put(svg, ", %u failed", failed);
+        put(svg, ", %u failed,", failed);
     if (runs->len > 0) {
         g_autofree char *time =
             output_time(((const struct plot_run *)g_ptr_array_index(runs, 0))->requested);

@@ -23,6 +23,46 @@ static int query(struct ctl *ctl, DBusMessage *call, const char *signature, DBus
     return bus_call_report(ctl, call, NULL, signature, reply);
 }
 
+static void service_clear(void *data)
+{
+    struct listed_service *service = data;
+
+    g_free(service->name);
+    g_free(service->state);
+}
+
+int query_services(struct ctl *ctl, GArray **services)
+{
+    g_autoptr(DBusMessage) reply = NULL;
+    DBusMessageIter arguments;
+    DBusMessageIter item;
+    int code = query(ctl, bus_activator_call("ListServices"), "a(ssu)", &reply);
+
+    if (code != CTL_DONE)
+        return code;
+    *services = g_array_new(FALSE, TRUE, sizeof(struct listed_service));
+    g_array_set_clear_func(*services, service_clear);
+    dbus_message_iter_init(reply, &arguments);
+    dbus_message_iter_recurse(&arguments, &item);
+    while (dbus_message_iter_get_arg_type(&item) == DBUS_TYPE_STRUCT) {
+        DBusMessageIter field;
+        struct listed_service service = {0};
+        const char *text;
+
+        dbus_message_iter_recurse(&item, &field);
+        dbus_message_iter_get_basic(&field, &text);
+        service.name = g_strdup(text);
+        dbus_message_iter_next(&field);
+        dbus_message_iter_get_basic(&field, &text);
+        service.state = g_strdup(text);
+        dbus_message_iter_next(&field);
+        dbus_message_iter_get_basic(&field, &service.pid);
+        g_array_append_val(*services, service);
+        dbus_message_iter_next(&item);
+    }
+    return CTL_DONE;
+}
+
 int query_service(struct ctl *ctl, const char *name, struct dict **service)
 {
     g_autoptr(DBusMessage) reply = NULL;
@@ -120,5 +160,11 @@ int query_history(struct ctl *ctl, const char *name, unsigned newest, GPtrArray 
     }
     if ((*activations)->len > newest)
         g_ptr_array_remove_range(*activations, 0, (*activations)->len - newest);
+    /* A name that was mistyped is no service without a past. */
+    if ((*activations)->len == 0 && newest > 0) {
+        g_autoptr(Dict) service = NULL;
+
+        return query_service(ctl, name, &service);
+    }
     return CTL_DONE;
 }

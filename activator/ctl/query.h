@@ -7,6 +7,12 @@
 
 #include "ctl/ctl.h"
 
+struct listed_service {
+    char *name;
+    char *state;
+    dbus_uint32_t pid; /* of the main process, 0: none */
+};
+
 struct listed_process {
     dbus_uint32_t pid;
     dbus_uint32_t parent;
@@ -17,6 +23,8 @@ struct listed_process {
 /* A call to the activator whose first argument is a bus name; NULL after a message (the name is
  * not even text: CTL_NO_SERVICE). */
 DBusMessage *query_call(const char *method, const char *name);
+/* An array of struct listed_service, sorted by name: one call, however many there are. */
+int query_services(struct ctl *ctl, GArray **services);
 int query_service(struct ctl *ctl, const char *name, struct dict **service);
 /* An array of struct listed_process. */
 int query_processes(struct ctl *ctl, const char *name, GArray **processes);

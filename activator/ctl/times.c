@@ -98,6 +98,32 @@ char *output_time_of_day(uint64_t usec)
     return format_local(usec, "%H:%M:%S");
 }
 
+char *output_date(uint64_t usec)
+{
+    return format_local(usec, "%b %d %H:%M:%S");
+}
+
+char *output_log_time(const char *line, const char **text)
+{
+    static const char shape[] = "dddd-dd-ddTdd:dd:dd.ddddddZ ";
+    g_autofree char *stamp = NULL;
+    g_autofree char *date = NULL;
+    g_autoptr(GDateTime) time = NULL;
+
+    *text = line;
+    for (size_t i = 0; shape[i]; i++) {
+        if (shape[i] == 'd' ? !g_ascii_isdigit(line[i]) : line[i] != shape[i])
+            return g_strdup("");
+    }
+    stamp = g_strndup(line, sizeof(shape) - 2);
+    time = g_date_time_new_from_iso8601(stamp, NULL);
+    if (!time)
+        return g_strdup("");
+    *text = line + sizeof(shape) - 1;
+    date = output_date((uint64_t)g_date_time_to_unix(time) * G_USEC_PER_SEC);
+    return g_strconcat(date, " ", NULL);
+}
+
 char *output_ago(uint64_t usec)
 {
     static const struct {

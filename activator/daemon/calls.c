@@ -28,7 +28,7 @@ static struct service *named(struct activator *a, DBusMessage *call)
         return s;
     if (catalogue_lookup_fresh(a->catalogue, name))
         return service_get(a, name);
-    char *text = g_strdup_printf("There is no service %s", name);
+    char *text = g_strdup_printf("There is no service “%s”", name);
     bus_send_error(a->bus, call, OWN_ERROR "NoSuchService", text);
     g_free(text);
     return NULL;

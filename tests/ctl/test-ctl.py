@@ -2,14 +2,19 @@
 # SPDX-License-Identifier: MIT
 """dbus-activatorctl against a real bus and activator: every command, its JSON against the schema,
 exit statuses, services that write rubbish, and how `monitor` and `log -f` end."""
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import *  # noqa: E402
@@ -117,6 +122,74 @@ def _(world):
     check_equal(plain(world, bus, "status", "test.A").rc, 3, "nothing runs any more")
 
 
+class Terminal:
+    """dbus-activatorctl on a terminal of so many columns: `text` with its escapes, `err` and out
+    together."""
+
+    def __init__(self, world, bus, *args, columns=80, **env):
+        pid, master = pty.fork()
+        if pid == 0:
+            os.chdir(world.path)
+            os.execve(str(world.program("ctl/dbus-activatorctl")),
+                      ["dbus-activatorctl", "--address", bus.address, *args],
+                      {**world.env, "TERM": "xterm", "PAGER": "cat", **env})
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        data = b""
+        try:
+            while select.select([master], [], [], BOUND)[0]:
+                data += os.read(master, 4096)
+            os.kill(pid, signal.SIGKILL)
+        except OSError:  # nobody has the other side any more
+            pass
+        self.text = data.decode(errors="replace")
+        os.close(master)
+        self.rc = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def lines(self):
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.text).replace("\r\n", "\n").splitlines()
+
+
+@case("on a terminal")
+def _(world):
+    name = "test.AServiceOf.WhichTheName.IsLonger.ThanHalf.ALine"
+    world.service(name, ["stderr", "many words " * 30, "name", name])
+    world.service("test.Bad", ["stderr", "the reason, told in more words than fit one line, ends "
+                               "with a WORD", "exit", "3"])
+    world.service("test.Mute", "name test.Mute")
+    world.service("test.Hard", "ignore 15 name test.Hard")
+    bus, _activator = world.both("signal", "--stop-timeout", "2.5")
+    plain(world, bus, "start", name, "test.Bad", "test.Mute", "test.Hard")
+    wait_for(lambda: "many words" in plain(world, bus, "log", name).out, "its words")
+    for args in (["list"], ["status"], ["status", name], ["status", "test.Bad"], ["history"],
+                 ["history", "--slowest"], ["processes", name], ["--help"], ["log", "--help"]):
+        seen = Terminal(world, bus, *args)
+        check(seen.lines() and max(map(len, seen.lines())) <= 80, f"{' '.join(args)}: 80 columns",
+              seen.text)
+    check_in("\x1b[32m", Terminal(world, bus, "list").text, "colours")
+    check_in("test.Bad", Terminal(world, bus, "status").lines()[-1], "status names what failed")
+    failed = " ".join(" ".join(Terminal(world, bus, "status", "test.Bad").lines()).split())
+    check_in("ends with a WORD (org.freedesktop.DBus.Error.Spawn.ChildExited)", failed,
+             "a reason is not cut")
+    check_match(r"\n\w{3} \d\d [\d:]{8} many words", "\n".join(Terminal(
+        world, bus, "status", name).lines()), "log lines in status have a short time")
+    for setting in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        check("\x1b" not in Terminal(world, bus, "list", **setting).text, f"none with {setting}")
+    check_in("\x1b[", Terminal(world, bus, "list", NO_COLOR="").text, "an empty NO_COLOR is none")
+    for args, words in ((["log", "test.Mute"], "(no output)"),
+                        (["history", "-n", "0"], "(no activations)"),
+                        (["processes", "test.Bad"], "(no processes)")):
+        check_equal(Terminal(world, bus, *args).lines(), [words], f"{args[0]} of nothing")
+        check_equal(plain(world, bus, *args).out, "", "and off a terminal")
+    seen = Terminal(world, bus, "plot")
+    check(seen.rc == 2 and "<svg" not in seen.text, "no plot on a terminal", seen.text)
+    seen = Terminal(world, bus, "stop", "test.Hard")
+    check(seen.rc == 0 and "Stopping test.Hard (1 s)" in seen.text, "progress", seen.text)
+    paged = Terminal(world, bus, "list", PAGER="sed s/test/PAGED/")
+    check("PAGED.Mute" in paged.text, "the pager", paged.text)
+    got = Terminal(world, bus, "--no-pager", "list", PAGER="sed s/test/PAGED/")
+    check("PAGED" not in got.text, "--no-pager", got.text)
+
+
 @case("exit statuses")
 def _(world):
     world.service("test.A", "name test.A")
@@ -131,7 +204,15 @@ def _(world):
                          (2, ["status", "a", "b"]), (2, ["log"]), (2, ["stop"]),
                          (2, ["stop", "--all", "test.A"]), (2, ["log", "-n", "x", "test.A"]),
                          (2, ["kill", "-s", "NOSUCH", "test.A"]), (2, ["list", "--system"]),
-                         (2, ["history", "-n", "-1"]), (3, ["status", "test.B"]),
+                         (2, ["history", "-n", "-1"]), (2, ["history", "-n", "x"]),
+                         (2, ["log", "-n", "-5", "test.A"]), (2, ["kill", "-s", "0", "test.A"]),
+                         (2, ["kill", "-s", "RTMIN+99", "test.A"]), (2, ["plot", "-o", ""]),
+                         (2, ["list", "--json", "--names"]), (2, ["list", "--address", ""]),
+                         (2, [""]), (4, ["status", ""]), (4, ["stop", ""]), (4, ["start", ""]),
+                         (4, ["history", "test.None"]), (4, ["plot", "test.None"]),
+                         (4, ["status", "test." + "x" * 300]), (4, ["log", "test." + "x" * 300]),
+                         (4, ["stop", "test.A", "test.None"]),
+                         (0, ["start", "test.A"]), (0, ["history", "test.B"]), (3, ["status", "test.B"]),
                          (4, ["status", "test.None"]), (4, ["start", "test.None"]),
                          (4, ["stop", "test.None"]), (4, ["kill", "test.None"]),
                          (4, ["log", "test.None"]), (4, ["log", "-f", "test.None"]),
