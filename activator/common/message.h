@@ -68,6 +68,8 @@ enum message_type {
      * it): these have become children of the top, as processes of this run. After
      * MESSAGE_REAPER_GONE, whenever there are more; each leaves with its MESSAGE_EXIT. */
     MESSAGE_ORPHANS = 9,
+    /* top reaper only: u32 pid or 0, u32 errno: answer to each MESSAGE_TOP_SPARE. */
+    MESSAGE_SPARED = 10,
 
     /* --- the activator speaks to a reaper --------------------------------------------- */
 
@@ -102,6 +104,11 @@ enum message_type {
     /* (no field) the activator (perhaps another program than before) begins on this connection:
      * the top answers with its hello and all it has no receipt for. */
     MESSAGE_TOP_ASK = 33,
+    /* string reaper's program, string runtime directory: start a spare. For a top whose kind is
+     * CHILD_REAPER_PATCHED: in the kernel's lineage a process counts as what its creator is, so a
+     * reaper that the activator clones is of the activator's own lineage, while one that the top
+     * forks begins another, which all that it leaves will carry. */
+    MESSAGE_TOP_SPARE = 34,
 
     /* --- launch helper and activator ---------------------------------------------------*/
 

@@ -6,6 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Environment of a spare reaper: one variable of so many bytes, room for the title that it writes
+ * over its arguments and environment (the longest bus name and what stands before it). */
+#define SPARE_TITLE_ROOM 328
+
 enum program {
     PROGRAM_ACTIVATORD,
     PROGRAM_REAPER,

@@ -102,11 +102,15 @@ struct activator {
     GHashTable *peers;         /* struct peer * of reapers.c and door-helper.c, as a set */
     GQueue *idle_spares;       /* struct peer * ready */
     GHashTable *spares_coming; /* pid -> struct coming of spares.c */
+    guint spares_asked;        /* of the top, not answered yet */
+    guint spares_late;         /* timer of these */
     guint spares_failed;
     guint spares_retry;
     gboolean spares_complained;
     GQueue *waiting;      /* struct run * without a reaper yet */
     int kind;             /* enum child_reaper_kind of the reapers */
+    int top_kind;         /* of the top reaper */
+    gboolean top_late;    /* it did not answer in time */
     GHashTable *expected; /* pid of run reapers that have not spoken yet */
     GQueue *held_calls;   /* DBusMessage *, calls that came before it served */
     GHashTable *kills;    /* cookie -> struct kill */

@@ -44,10 +44,14 @@ void top_orphans_tree(struct run *run, struct process_tree *tree);
 struct run *top_orphan_run(struct activator *a, pid_t pid);
 void top_orphan_ended(struct run *run, pid_t pid);
 void top_orphans_forget(struct run *run);
+/* Asks the top for a spare; spares_answered() follows. */
+void top_ask_spare(struct activator *a, const char *program);
 
 /* spares.c */
 void spares_want(struct activator *a);
 void spares_came(struct activator *a, pid_t pid);
+/* The top has forked the spare pid, or could not (pid 0, errno). */
+void spares_answered(struct activator *a, pid_t pid, int number);
 void spares_close(struct activator *a);
 /* Where a service's log lies; g_free(). */
 char *log_path(struct activator *a, const char *name);

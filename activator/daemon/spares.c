@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Warm reapers. Each is cloned as a sibling (CLONE_PARENT: a child of the top reaper from the
- * start, so that a restart of the activator changes nothing in the tree) and says hello when it
- * is ready. */
+/* Warm reapers. Each is a child of the top reaper from the start, so that a restart of the
+ * activator changes nothing in the tree, and says hello when it is ready. It is cloned as a sibling
+ * (CLONE_PARENT), or forked by the top where the kernel has lineage: there the creator counts, and
+ * only what the reaper above forks itself can be told from all the others for ever. */
 #include "daemon/fd-watch.h"
 #include "daemon/reapers.h"
 
+#include "common/child-reaper.h"
 #include "common/programs.h"
 
 #include <errno.h>
@@ -19,8 +21,8 @@
 
 /* Spares under way at once when a burst of requests waits for them. */
 #define COMING_MAX 8
-/* Room for the reaper to write its title into: the longest bus name and its prefix. */
-#define TITLE_ROOM 320
+/* A top reaper that has not answered for so long is held or very busy: it holds up nobody. */
+#define TOP_LATE_MS 1000
 
 struct spawn {
     char *path;
@@ -88,7 +90,23 @@ static void coming_free(gpointer data)
     g_free(c);
 }
 
+static guint under_way(struct activator *a)
+{
+    return a->spares_asked + (a->spares_coming ? g_hash_table_size(a->spares_coming) : 0);
+}
+
 /* It died on its way: the runs that wait get another chance, a bounded number of times. */
+static void spare_died(struct activator *a)
+{
+    if (++a->spares_failed < 3) {
+        spares_want(a);
+    } else if (under_way(a) == 0) {
+        a->spares_failed = 0;
+        g_warning("reapers die before they are ready");
+        start_without_spare(a, ECHILD);
+    }
+}
+
 static void on_coming_end(int fd, uint32_t events, void *data)
 {
     struct coming *c = data;
@@ -97,52 +115,21 @@ static void on_coming_end(int fd, uint32_t events, void *data)
     (void)fd;
     (void)events;
     g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(c->pid));
-    if (++a->spares_failed < 3) {
-        spares_want(a);
-    } else if (g_hash_table_size(a->spares_coming) == 0) {
-        a->spares_failed = 0;
-        g_warning("reapers die before they are ready");
-        start_without_spare(a, ECHILD);
-    }
+    spare_died(a);
 }
 
-static int spare_start(struct activator *a)
+static void coming_watch(struct activator *a, pid_t pid, int fd)
 {
-    char path[PATH_MAX];
-    char lifeline[16];
-    char room[TITLE_ROOM + 8];
-    char *argv[] = {path, (char *)"--spare", a->runtime_dir, NULL, NULL, NULL};
-    char *envp[] = {room, NULL};
-    struct spawn s = {.path = path,
-                      .argv = argv,
-                      .envp = envp,
-                      .lifeline = a->options->lifeline_fd,
-                      .has_top = a->top != NULL};
-    int result = program_path(PROGRAM_REAPER, path, sizeof path);
-
-    if (result < 0)
-        return result;
-    memset(room, ' ', sizeof room);
-    memcpy(room, "TITLE=", 6);
-    room[sizeof room - 1] = '\0';
-    if (s.lifeline >= 0) {
-        snprintf(lifeline, sizeof lifeline, "%d", s.lifeline);
-        argv[3] = (char *)"--lifeline";
-        argv[4] = lifeline;
-    }
-    pid_t pid = spare_clone(&s);
-    if (pid < 0)
-        return pid;
     struct coming *c = g_new0(struct coming, 1);
+
     c->a = a;
     c->pid = pid;
-    c->fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (c->fd >= 0)
-        c->watch = fd_watch_new(c->fd, on_coming_end, c);
+    c->fd = fd;
+    if (fd >= 0)
+        c->watch = fd_watch_new(fd, on_coming_end, c);
     if (!a->spares_coming)
         a->spares_coming = g_hash_table_new_full(NULL, NULL, NULL, coming_free);
     g_hash_table_insert(a->spares_coming, GINT_TO_POINTER(pid), c);
-    return 0;
 }
 
 static gboolean on_retry(gpointer data)
@@ -154,31 +141,138 @@ static gboolean on_retry(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+static void cannot_start(struct activator *a, int number)
+{
+    if (!a->spares_complained)
+        g_warning("cannot start a reaper: %s", g_strerror(number));
+    a->spares_complained = TRUE;
+    /* Nobody is left waiting without an answer; a warm one is tried for again later. */
+    if (g_queue_is_empty(a->idle_spares) && under_way(a) == 0) {
+        start_without_spare(a, number);
+        if (!a->spares_retry)
+            a->spares_retry = g_timeout_add_seconds(2, on_retry, a);
+    }
+}
+
+/* --- by the top reaper ------------------------------------------------------------------- */
+
+static gboolean founds_lineages(const struct activator *a)
+{
+    return a->top && a->top_kind == CHILD_REAPER_PATCHED && !a->top_late;
+}
+
+static gboolean on_late(gpointer data)
+{
+    struct activator *a = data;
+
+    a->spares_late = 0;
+    a->spares_asked = 0;
+    a->top_late = TRUE;
+    spares_want(a);
+    return G_SOURCE_REMOVE;
+}
+
+static int ask_top(struct activator *a, const char *path)
+{
+    if (access(path, X_OK) < 0)
+        return -errno;
+    top_ask_spare(a, path);
+    a->spares_asked++;
+    if (!a->spares_late)
+        a->spares_late = g_timeout_add(TOP_LATE_MS, on_late, a);
+    return 0;
+}
+
+static gboolean is_peer(struct activator *a, pid_t pid)
+{
+    GHashTableIter iter;
+    gpointer value = NULL;
+
+    g_hash_table_iter_init(&iter, a->peers);
+    while (g_hash_table_iter_next(&iter, &value, NULL)) {
+        const struct peer *p = value;
+        if (p->pid == pid && (p->kind == PEER_SPARE || p->kind == PEER_RUN))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+void spares_answered(struct activator *a, pid_t pid, int number)
+{
+    a->top_late = FALSE;
+    if (a->spares_asked > 0)
+        a->spares_asked--;
+    if (a->spares_asked == 0)
+        g_clear_handle_id(&a->spares_late, g_source_remove);
+    if (a->leaving)
+        return;
+    if (pid <= 0) {
+        cannot_start(a, number);
+        return;
+    }
+    a->spares_complained = FALSE;
+    /* Its hello comes by another socket and may have been first. */
+    if (is_peer(a, pid))
+        return;
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0 && errno == ESRCH)
+        spare_died(a);
+    else
+        coming_watch(a, pid, fd);
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+static int spare_start(struct activator *a)
+{
+    char path[PATH_MAX];
+    char lifeline[16];
+    char room[SPARE_TITLE_ROOM];
+    char *argv[] = {path, (char *)"--spare", a->runtime_dir, NULL, NULL, NULL};
+    char *envp[] = {room, NULL};
+    struct spawn s = {.path = path,
+                      .argv = argv,
+                      .envp = envp,
+                      .lifeline = a->options->lifeline_fd,
+                      .has_top = a->top != NULL};
+    int result = program_path(PROGRAM_REAPER, path, sizeof path);
+
+    if (result < 0)
+        return result;
+    if (founds_lineages(a)) {
+        ask_top(a, path);
+        return 0;
+    }
+    snprintf(room, sizeof room, "TITLE=%*s", (int)sizeof room - 7, "");
+    if (s.lifeline >= 0) {
+        snprintf(lifeline, sizeof lifeline, "%d", s.lifeline);
+        argv[3] = (char *)"--lifeline";
+        argv[4] = lifeline;
+    }
+    pid_t pid = spare_clone(&s);
+    if (pid < 0)
+        return pid;
+    coming_watch(a, pid, (int)syscall(SYS_pidfd_open, pid, 0));
+    return 0;
+}
+
 void spares_want(struct activator *a)
 {
     guint waiting = g_queue_get_length(a->waiting);
     guint wanted = MIN(MAX(waiting, 1), COMING_MAX);
-    guint have = g_queue_get_length(a->idle_spares);
+    guint have = g_queue_get_length(a->idle_spares) + under_way(a);
 
     if (a->leaving || a->spares_retry || !a->reapers)
         return;
-    if (a->spares_coming)
-        have += g_hash_table_size(a->spares_coming);
     for (; have < wanted; have++) {
         int result = spare_start(a);
-        if (result == 0) {
+        if (result < 0) {
+            cannot_start(a, -result);
+            return;
+        }
+        /* One that was asked for is not there yet. */
+        if (a->spares_asked == 0)
             a->spares_complained = FALSE;
-            continue;
-        }
-        if (!a->spares_complained)
-            g_warning("cannot start a reaper: %s", g_strerror(-result));
-        a->spares_complained = TRUE;
-        /* Nobody is left waiting without an answer; a warm one is tried for again later. */
-        if (have == 0) {
-            start_without_spare(a, -result);
-            a->spares_retry = g_timeout_add_seconds(2, on_retry, a);
-        }
-        return;
     }
 }
 
@@ -193,9 +287,9 @@ void spares_close(struct activator *a)
 {
     struct peer *p = NULL;
 
-    if (a->spares_retry)
-        g_source_remove(a->spares_retry);
-    a->spares_retry = 0;
+    g_clear_handle_id(&a->spares_retry, g_source_remove);
+    g_clear_handle_id(&a->spares_late, g_source_remove);
+    a->spares_asked = 0;
     g_clear_pointer(&a->spares_coming, g_hash_table_destroy);
     /* A spare leaves when its connection closes. */
     while ((p = g_queue_peek_head(a->idle_spares)))

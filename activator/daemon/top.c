@@ -166,12 +166,18 @@ static void on_message(struct link *l, struct message_reader *r, int fds[MESSAGE
         message_get_u64(r);
         if (message_read_end(r) && role == REAPER_TOP) {
             l->pid = (pid_t)pid;
+            a->top_kind = kind;
             if (kind)
                 a->kind = kind;
         }
     } else if (r->type == MESSAGE_REPLAYED) {
         g_hash_table_remove(a->expected, GINT_TO_POINTER(-1));
         activator_start_step(a);
+    } else if (r->type == MESSAGE_SPARED) {
+        guint32 pid = message_get_u32(r);
+        guint32 number = message_get_u32(r);
+        if (message_read_end(r))
+            spares_answered(a, (pid_t)pid, (int)number);
     } else if (!on_report(a, r)) {
         g_warning("the top reaper sent a message that makes no sense");
     }
@@ -221,6 +227,16 @@ void top_tell_reaper(struct activator *a, pid_t pid, struct run *run, const char
     message_put_u32(&m, (guint32)a->options->log_max);
     message_put_u8(&m, a->system);
     link_send(a->top, &m, &pipe_fd, pipe_fd < 0 ? 0 : 1);
+}
+
+void top_ask_spare(struct activator *a, const char *program)
+{
+    static struct message m;
+
+    message_begin(&m, MESSAGE_TOP_SPARE);
+    message_put_string(&m, program);
+    message_put_string(&m, a->runtime_dir);
+    link_send(a->top, &m, NULL, 0);
 }
 
 void top_tell(struct activator *a, enum message_type type)

@@ -88,6 +88,22 @@ static int tell_answers(struct top *t)
     return 0;
 }
 
+static int tell_spared(struct top *t)
+{
+    while (t->nspared > 0) {
+        pid_t pid = t->spared[0];
+        message_begin(link_message(), MESSAGE_SPARED);
+        message_put_u32(link_message(), pid > 0 ? (uint32_t)pid : 0);
+        message_put_u32(link_message(), pid > 0 ? 0 : (uint32_t)-pid);
+        int result = link_send(&t->link, link_message(), NULL, 0);
+        if (result < 0)
+            return result;
+        t->nspared--;
+        memmove(t->spared, t->spared + 1, t->nspared * sizeof t->spared[0]);
+    }
+    return 0;
+}
+
 static int tell_all(struct top *t)
 {
     int result = 0;
@@ -107,6 +123,8 @@ static int tell_all(struct top *t)
         result = link_send(&t->link, link_message(), NULL, 0);
         t->replaying = result != 0;
     }
+    if (result == 0)
+        result = tell_spared(t);
     return result == 0 ? tell_answers(t) : result;
 }
 
@@ -141,6 +159,7 @@ static void on_up(void *data)
     for (size_t i = 0; i < t->nknown; i++)
         t->known[i].told = false;
     t->nanswers = 0;
+    t->nspared = 0;
     t->replaying = true;
     top_tell(t);
 }
@@ -242,6 +261,22 @@ static void take_signal(struct top *t, struct message_reader *m)
     top_tell(t);
 }
 
+static void take_spare(struct top *t, struct message_reader *m)
+{
+    const char *program = message_get_string(m);
+    const char *folder = message_get_string(m);
+
+    if (!message_read_end(m) || program[0] != '/' || folder[0] == '\0') {
+        m->bad = true;
+        return;
+    }
+    /* More answers that nobody took than an activator asks for at once. */
+    if (t->nspared == sizeof t->spared / sizeof t->spared[0])
+        return;
+    t->spared[t->nspared++] = top_spare(t, program, folder);
+    top_tell(t);
+}
+
 static void take_ack(struct top *t, struct message_reader *m)
 {
     uint64_t id = message_get_u64(m);
@@ -289,6 +324,9 @@ static void on_message(void *data, struct message_reader *m, int fds[MESSAGE_MAX
         break;
     case MESSAGE_SIGNAL:
         take_signal(t, m);
+        break;
+    case MESSAGE_TOP_SPARE:
+        take_spare(t, m);
         break;
     case MESSAGE_ACK:
         take_ack(t, m);

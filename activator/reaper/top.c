@@ -3,6 +3,7 @@
 #include "reaper/top.h"
 
 #include "common/child-reaper.h"
+#include "common/programs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +50,41 @@ static void child_exec(const struct top *t, int fd)
     int number = errno;
     complain("cannot execute %s: %s", command[0], strerror(number));
     _exit(number == ENOENT ? 127 : 126);
+}
+
+static void spare_exec(const struct top *t, const char *program, const char *folder)
+{
+    static char room[SPARE_TITLE_ROOM];
+    char lifeline[16];
+    const char *argv[] = {program, "--spare", folder, NULL, NULL, NULL};
+    char *envp[] = {room, NULL};
+
+    snprintf(room, sizeof room, "TITLE=%*s", (int)sizeof room - 7, "");
+    if (t->options->lifeline >= 0) {
+        inherit(t->options->lifeline);
+        snprintf(lifeline, sizeof lifeline, "%d", t->options->lifeline);
+        argv[3] = "--lifeline";
+        argv[4] = lifeline;
+    }
+    setrlimit(RLIMIT_NOFILE, &t->descriptors);
+    execve(program, (char **)argv, envp);
+    complain("cannot execute %s: %s", program, strerror(errno));
+    _exit(127);
+}
+
+pid_t top_spare(struct top *t, const char *program, const char *folder)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        spare_exec(t, program, folder);
+    if (pid < 0)
+        return -errno;
+    /* Recorded now: it is nobody's orphan even if it ends before it has said a word. */
+    top_known_remove(t, pid);
+    if (!top_reaper_get(t, pid))
+        complain("out of memory: the spare reaper %d is not recorded", (int)pid);
+    return pid;
 }
 
 static void retry(struct top *t)
@@ -358,7 +394,7 @@ int top_main(const struct options *options)
     title_set("activator");
     t->kind = child_reaper_become();
     if (t->kind < 0) {
-        complain("this kernel offers no child reaper: %s", strerror(-t->kind));
+        complain(CHILD_REAPER_NONE_TEXT, strerror(-t->kind));
         return EXIT_SYSTEM;
     }
     int result = get_ready(t);

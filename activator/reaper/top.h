@@ -107,12 +107,17 @@ struct top {
         uint32_t cookie;
         struct signalled count;
     } answers[16];
+    size_t nspared;
+    pid_t spared[16]; /* answers to MESSAGE_TOP_SPARE: pid or a negative errno */
 };
 
 /* top.c */
 void top_activator_ended(struct top *t, const siginfo_t *info);
 /* Something ended or may have: orphans are found, children waited for, the activator told. */
 void top_work(struct top *t);
+/* Starts a spare as a child of ours and records it. Its pid or a negative errno; that it cannot
+ * be executed is its exit status 127. */
+pid_t top_spare(struct top *t, const char *program, const char *folder);
 
 /* top-link.c */
 extern const struct link_handler top_link_handler;
