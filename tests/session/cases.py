@@ -334,12 +334,22 @@ def _(w):
 
 # --- FUSE
 
-def fuse_mount(end):
-    """A command that leaves a FUSE mount, whose server dies with the session."""
+def fuse_mount(end, gvfs=False):
+    """A session with a FUSE mount, whose server dies with it."""
     def run(w):
-        point = w.folder / "mount"
-        point.mkdir()
+        point = w.runtime / "gvfs" if gvfs else w.folder / "mount"
         server = f"/usr/bin/python3 {HERE}/fuse-server.py {point}"
+        if gvfs:
+            if not os.path.exists("/usr/libexec/gvfsd-fuse"):
+                return "gvfs-fuse is not installed"
+            if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+                return "/dev/fuse cannot be used"
+            # The service starts a server for its mounts by itself.
+            server = ("dbus-send --session --print-reply --dest=org.gtk.vfs.Daemon "
+                      "/org/gtk/vfs/Daemon org.freedesktop.DBus.Peer.Ping >/dev/null")
+            w.environment["XDG_DATA_DIRS"] += ":/usr/share"
+        else:
+            point.mkdir()
         w.start_with("Plain", script=f"{server} 2>{w.folder}/fuse & ")
 
         def mounted():
@@ -355,6 +365,10 @@ def fuse_mount(end):
 
 
 CASES["a FUSE mount goes with the session"] = fuse_mount(lambda w: w.session.terminate())
+CASES["the mount of gvfs goes with the session"] = fuse_mount(lambda w: w.session.terminate(),
+                                                              gvfs=True)
+CASES["the mount of gvfs goes when wrapper and activator are killed"] = fuse_mount(
+    lambda w: kill(w.session.pid, w.part("activator")), gvfs=True)
 CASES["a FUSE mount goes when the wrapper is killed"] = fuse_mount(lambda w: w.session.kill())
 CASES["a FUSE mount goes when the keeper is killed"] = fuse_mount(
     lambda w: kill(w.part("keeper")))
