@@ -17,7 +17,7 @@ static gboolean on_silence(gpointer data)
     struct peer *p = data;
 
     p->silence = 0;
-    g_info("pid %d connected and says nothing: dropped", (int)p->pid);
+    g_warning("pid %d connected and says nothing: dropped", (int)p->pid);
     peer_free(p);
     return G_SOURCE_REMOVE;
 }

@@ -367,6 +367,9 @@ def test_surroundings():
     except BlockingIOError:
         os.set_blocking(full, True)
     check("full stderr does not hold it up", run("a.Code9", stderr=full)[0] == 9)
+    check("all three full", run("a.Code9", stdin=full, stdout=full, stderr=full)[0] == 9)
+    check("all three the wrong way round",
+          run("a.Code9", stdin=full, stdout=reading, stderr=reading)[0] == 9)
     os.close(reading)
     check("stderr without a reader", run("a.Code9", stderr=full)[0] == 9)
     os.close(full)
