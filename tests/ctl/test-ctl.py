@@ -31,11 +31,22 @@ SCHEMA = json.loads((SOURCE / "data/status.schema.json").read_text())
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
 
 
+def closed(schema):
+    """The schema without the promise that later versions may add keys: what this one prints has to
+    be written down."""
+    if isinstance(schema, list):
+        return [closed(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    more = {"additionalProperties": False} if "properties" in schema else {}
+    return {**{k: closed(v) for k, v in schema.items()}, **more}
+
+
 def fits(name, document):
     """Whether the document is what the schema says of this command."""
     if jsonschema is None:
-        return True
-    schema = {**SCHEMA, "$ref": f"#/$defs/{name}"}
+        raise Skip("python3-jsonschema is not installed")
+    schema = {**closed(SCHEMA), "$ref": f"#/$defs/{name}"}
     schema.pop("anyOf")
     try:
         jsonschema.validate(document, schema)
@@ -83,6 +94,18 @@ def _(world):
         # check reads files and takes no address.
         got = world.ctl(bus, *args, bus_option=[] if name == "check" else None)
         check(got.json is not None and fits(name, got.json), f"{' '.join(args)}", repr(got))
+    broken = world.path / "test.X.service"
+    broken.write_text("[D-BUS Service]\nName=test.X\nExec=/nonexistent/x \nColor=red\n")
+    got = world.ctl(bus, "check", str(broken), bus_option=["--session"])
+    check(len(got.json) == 3 and fits("check", got.json), "check of a broken file", repr(got))
+    follower = Follower(world, bus, "log", "-f", "--json", "test.A")
+    wait_for(lambda: "hello" in follower.text(), "the first line")
+    check(all(fits("log", json.loads(line)) for line in follower.text().splitlines()),
+          "log --follow", follower.text())
+    follower.popen.terminate()
+    check_equal(follower.end(), 0, "it ends on SIGTERM")
+    check(not any(set(entry) - set(SCHEMA["$defs"]["status"]["properties"])
+                  for entry in world.ctl(bus, "list").json), "no key of list is undocumented")
     failed = world.status(bus, "test.Bad")
     check_equal((failed["State"], failed["ExitHow"], failed["ExitStatus"]), ("failed", "exited", 3),
                 "status of a failed one")
@@ -257,6 +280,27 @@ def _(world):
     check_equal(len(got.json), 1, "log -n 1")
 
 
+@case("services that write too much")
+def _(world):
+    world.service("test.Much", "stderr-lines 100000000 stderr the-end name test.Much")
+    world.service("test.Long", "stderr-line 10000000 stderr the-end name test.Long")
+    world.write_service("test.Mute", f"/bin/sh -c 'echo before; exec >&- 2>&-; "
+                        f"exec {test_service()} name test.Mute'")
+    bus, _activator = world.both("signal")
+    folder = pathlib.Path(world.runtime / "dbus-activator")
+    for name, last in (("test.Much", "the-end"), ("test.Long", "the-end"), ("test.Mute", "before")):
+        check_equal(plain(world, bus, "start", name).rc, 0, f"{name} is not held up")
+        check_equal(bus.ask(name, "Ping"), bus.owner_pid(name), "it answers")
+        wait_for(lambda: last in plain(world, bus, "log", "-n", "1", name).out, "its last line")
+        sizes = [f.stat().st_size for f in {f.resolve() for f in folder.glob(f"*/log/{name}*")}]
+        check(0 < len(sizes) <= 2 and max(sizes) <= 256 * 1024, "its log is bounded", str(sizes))
+        got = plain(world, bus, "log", name)
+        check(got.rc == 0 and not UNSAFE.search(got.out) and
+              max(map(len, got.out.splitlines())) < 5000, "and can be read", got.out[:500])
+        check(plain(world, bus, "status", name, env={**world.env, "COLUMNS": "80"}).rc == 0 and
+              world.ctl(bus, "log", name).rc == 0, "status and JSON can, too")
+
+
 @case("log -f")
 def _(world):
     world.service("test.A", "stderr first name test.A")
@@ -345,43 +389,59 @@ def _(world):
 
 @case("the phases are those that the bus saw")
 def _(world):
-    world.service("test.A", "delay 600 name test.A")
+    world.service("test.A", "delay 100 name test.A")
     bus, _activator = world.both("signal")
     seen = world.path / "profile"
     with open(seen, "wb") as out:
         monitor = subprocess.Popen(["dbus-monitor", "--profile", "--address", bus.address],
                                    stdout=out, stderr=subprocess.DEVNULL, env=world.env)
+
+    def times(member):
+        """When dbus-monitor received such a message, µs."""
+        lines = [line.split("\t") for line in seen.read_text().splitlines(True)
+                 if line.endswith(f"\t{member}\n")]
+        return [float(fields[1]) * 1e6 for fields in lines]
+
+    def one_run():
+        """How far apart the two are for one start, µs."""
+        before = len(times("StartServiceByName")), len(times("RequestName"))
+        plain(world, bus, "start", "test.A")
+        wait_for(lambda: len(times("StartServiceByName")) > before[0] and
+                 len(times("RequestName")) > before[1], "its output")
+        run = world.ctl(bus, "history", "-n", "1", "test.A").json[0]
+        plain(world, bus, "stop", "test.A")
+        runs.append(run)
+        return max(abs(run["RequestedUSec"] - times("StartServiceByName")[before[0]]),
+                   abs(run["OwnedUSec"] - times("RequestName")[before[1]]))
+
+    runs = []
     try:
         wait_for(lambda: seen.stat().st_size > 0, "dbus-monitor")
-        plain(world, bus, "start", "test.A")
-        wait_for(lambda: len(re.findall(r"NameAcquired", seen.read_text())) >= 2, "its output")
-        asked = owned = None
-        for line in seen.read_text().splitlines():
-            fields = line.split("\t")
-            if fields[-1] == "StartServiceByName":
-                asked = float(fields[1]) * 1e6
-            if asked and fields[-1] == "RequestName" and not owned:
-                owned = float(fields[1]) * 1e6
+        # Two processes read a clock when they get to it. A busy machine holds up one of them now
+        # and then, not always; a wrong figure would be wrong each time.
+        wait_for(lambda: one_run() < 25e3, "a start of which both say the same")
     finally:
         monitor.kill()
         monitor.wait()
-    run = world.ctl(bus, "history", "test.A").json[0]
-    moments = [run[k] for k in ("RequestedUSec", "SpawnedUSec", "ConnectedUSec", "OwnedUSec")]
-    check_equal(moments, sorted(moments), "in this order")
-    check_equal(run["LatencyUSec"], run["OwnedUSec"] - run["RequestedUSec"], "they add up")
-    check(run["ConnectedUSec"] - run["SpawnedUSec"] >= 600000, "its delay is before connecting")
-    # Of two clocks' readings by two processes: no closer than the machine's mood.
-    check(asked is not None and abs(run["RequestedUSec"] - asked) < 250e3 * SLOW, "asked",
-          f"{asked} {run}")
-    check(owned is not None and abs(run["OwnedUSec"] - owned) < 250e3 * SLOW, "owned",
-          f"{owned} {run}")
+    for run in runs:
+        moments = [run[k] for k in ("RequestedUSec", "SpawnedUSec", "ConnectedUSec", "OwnedUSec")]
+        check_equal(moments, sorted(moments), "in this order")
+        check_equal(run["LatencyUSec"], run["OwnedUSec"] - run["RequestedUSec"], "they add up")
+        check(run["ConnectedUSec"] - run["SpawnedUSec"] >= 100000, "its delay is before connecting")
 
 
-@case("a thousand services by one call")
+@case("a thousand services of which 200 run, by one call")
 def _(world):
     for i in range(1000):
         world.service(f"test.N{i:04}", f"name test.N{i:04}")
     bus, _activator = world.both("signal")
+    for pending in [bus.begin_start(f"test.N{i * 5:04}") for i in range(200)]:
+        pending.result()
+    wait_for(lambda: sum(s["State"] == "running" for s in world.ctl(bus, "list").json) == 200,
+             "200 of them to run")
+    svg = plain(world, bus, "plot").out
+    check(svg.count("name owned after") == 200 and len(svg.encode()) < 1e6, "their plot",
+          f"{len(svg)} bytes")
     seen = world.path / "profile"
     with open(seen, "wb") as out:
         monitor = subprocess.Popen(["dbus-monitor", "--profile", "--address", bus.address],
@@ -389,6 +449,7 @@ def _(world):
     try:
         wait_for(lambda: seen.stat().st_size > 0, "dbus-monitor")
         got = world.ctl(bus, "list")
+        check_equal(sum(s["State"] == "running" for s in got.json), 200, "200 run")
         check_equal(len([s for s in got.json if s["Name"].startswith("test.N")]), 1000,
                     "list --json")
         got = plain(world, bus, "list", "--names")

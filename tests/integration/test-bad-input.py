@@ -3,6 +3,7 @@
 """What should not come: each gets a clear error, and what runs does not notice."""
 import os
 import pathlib
+import re
 import socket
 import struct
 import subprocess
@@ -184,15 +185,21 @@ def _(world):
              ("(v)", GLib.Variant("s", "x")), ("(sss)", "a", "b", "c"), ("(d)", 1.5))
     right = {"ListServices": "()", "GetService": "(s)", "ListProcesses": "(s)",
              "ListActivations": "(u)", "GetLog": "(su)", "StopService": "(s)",
-             "KillService": "(si)", "Reload": "()"}
+             "KillService": "(si)", "Reload": "()", "DescribeServices": "()", "StopAll": "()",
+             "Reexec": "()"}
+    text = bus.client.call(NAME, PATH, "org.freedesktop.DBus.Introspectable", "Introspect")
+    members = re.search(f'<interface name="{NAME}">.*?</interface>', text, re.S)[0]
+    check_equal(set(re.findall('<method name="(.*?)"', members)), set(right), "each member")
     for member, signature in right.items():
         for args in wrong:
             if args[0] == signature:
                 continue
             check_error(bus.client.begin(NAME, PATH, NAME, member, *args).error(),
                         ERROR + "InvalidArgs", ".", f"{member} with {args[0]}")
-    for path, interface, member in ((PATH, NAME, "NoSuchMember"), (PATH, "no.such", "Member"),
-                                    ("/", NAME, "ListServices"), ("/no/such", NAME, "Reload")):
+    elsewhere = [(path, NAME, member) for member in right
+                 for path in ("/", "/no/such", PATH + "/x")]
+    for path, interface, member in [(PATH, NAME, "NoSuchMember"), (PATH, "no.such", "Member"),
+                                    *elsewhere]:
         error = bus.client.begin(NAME, path, interface, member).error()
         check(error and error.name.startswith(ERROR + "Unknown"),
               f"{interface}.{member} at {path}", error)

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import *  # noqa: E402
 
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
 NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OWN_ERROR, ERROR = "org.dbusactivator.Error.", "org.freedesktop.DBus.Error."
@@ -44,6 +45,9 @@ def raw(bus, member, signature="()", *args, interface=NAME):
 def _(world):
     bus, _activator = start_some(world)
     text = bus.client.call(NAME, PATH, "org.freedesktop.DBus.Introspectable", "Introspect")
+    installed = (SOURCE / "data/org.dbusactivator.Activator1.xml").read_text()
+    check_equal(ET.canonicalize(text, strip_text=True),
+                ET.canonicalize(installed, strip_text=True), "what is installed says the same")
     found = {i.get("name"): i for i in ET.fromstring(text).findall("interface")}
     for name in (NAME, "org.freedesktop.DBus.Introspectable", PROPERTIES,
                  "org.freedesktop.DBus.Peer"):
