@@ -112,6 +112,43 @@ static void test_tree(void)
                     "    └─21 loop (adopted)\n");
 }
 
+static void test_duration(void)
+{
+    static const struct {
+        uint64_t usec;
+        const char *text;
+    } cases[] = {{0, "0.0 ms"},         {49, "0.0 ms"},        {50, "0.1 ms"},
+                 {46850, "46.9 ms"},    {999949, "999.9 ms"},  {999950, "1.00 s"},
+                 {12345000, "12.35 s"}, {99994999, "99.99 s"}, {99995000, "100 s"},
+                 {100499999, "100 s"},  {100500000, "101 s"}};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = output_duration(cases[i].usec);
+
+        g_assert_cmpstr(text, ==, cases[i].text);
+    }
+}
+
+static void test_log_time(void)
+{
+    const char *text;
+    g_autofree char *time = output_log_time("2026-11-28T05:25:23.123456Z  words", &text);
+    g_autofree char *none = output_log_time("2026-11-28T05:25:23.12345Z words", &text);
+
+    g_assert_cmpstr(none, ==, "");
+    g_assert_cmpstr(text, ==, "2026-11-28T05:25:23.12345Z words");
+    g_clear_pointer(&none, g_free);
+    none = output_log_time("", &text);
+    g_assert_cmpstr(none, ==, "");
+    g_clear_pointer(&none, g_free);
+    none = output_log_time("2026-99-28T05:25:23.123456Z words", &text);
+    g_assert_cmpstr(none, ==, "");
+    g_clear_pointer(&none, g_free);
+    none = output_log_time("2026-11-28T05:25:23.123456Z  words", &text);
+    g_assert_cmpstr(text, ==, " words");
+    g_assert_true(g_regex_match_simple("^[^ ]+ \\d\\d \\d\\d:\\d\\d:23 $", time, 0, 0));
+}
+
 static void test_exec_comment(void)
 {
     g_assert_null(lint_exec_comment("/bin/a '#' \"\\\"#\" \\#"));
@@ -182,6 +219,8 @@ int main(int argc, char **argv)
     g_test_add_func("/ctl/fitted", test_fitted);
     g_test_add_func("/ctl/signals", test_signals);
     g_test_add_func("/ctl/tree", test_tree);
+    g_test_add_func("/ctl/duration", test_duration);
+    g_test_add_func("/ctl/log-time", test_log_time);
     g_test_add_func("/ctl/exec-comment", test_exec_comment);
     g_test_add_func("/ctl/plot", test_plot);
     return g_test_run();

@@ -152,11 +152,15 @@ char *output_ago(uint64_t usec)
 
 char *output_duration(uint64_t usec)
 {
-    if (usec < 1000000)
-        return g_strdup_printf("%" G_GUINT64_FORMAT ".%01u ms", usec / 1000,
-                               (unsigned)(usec % 1000 / 100));
-    if (usec < 100 * UINT64_C(1000000))
-        return g_strdup_printf("%" G_GUINT64_FORMAT ".%02u s", usec / 1000000,
-                               (unsigned)(usec % 1000000 / 10000));
-    return g_strdup_printf("%" G_GUINT64_FORMAT " s", usec / 1000000);
+    /* Rounded, as the plot does it: both have to say the same of one run. */
+    uint64_t tenths = usec / 100 + (usec % 100 >= 50);
+    uint64_t hundredths = usec / 10000 + (usec % 10000 >= 5000);
+
+    if (tenths < 10000)
+        return g_strdup_printf("%" G_GUINT64_FORMAT ".%01u ms", tenths / 10,
+                               (unsigned)(tenths % 10));
+    if (hundredths < 10000)
+        return g_strdup_printf("%" G_GUINT64_FORMAT ".%02u s", hundredths / 100,
+                               (unsigned)(hundredths % 100));
+    return g_strdup_printf("%" G_GUINT64_FORMAT " s", usec / 1000000 + (usec % 1000000 >= 500000));
 }
