@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -56,7 +57,8 @@ def _(world):
 def _(world):
     world.service("test.A", ["stderr", "no such display", "exit", "3"])
     error = alone(world).begin_start("test.A").error()
-    check_error(error, ERROR + "Spawn.ChildExited", "exited with status 3$", "dbus-daemon: the status")
+    check_error(error, ERROR + "Spawn.ChildExited", "exited with status 3$",
+                "dbus-daemon: the status")
     bus, _activator = with_activator(world)
     check_error(bus.begin_start("test.A").error(), ERROR + "Spawn.ChildExited",
                 "status 3.*no such display", "dbus-activator: status and last words")
@@ -66,7 +68,8 @@ def _(world):
 def _(world):
     world.service("test.A", "children 2 linger")
     bus = alone(world, start_timeout=LIMIT)
-    check_error(bus.begin_start("test.A").error(), ERROR + "TimedOut", ".", "dbus-daemon: times out")
+    check_error(bus.begin_start("test.A").error(), ERROR + "TimedOut", ".",
+                "dbus-daemon: times out")
     left = pids_with("test-service")
     check_equal(len(left), 2, "dbus-daemon: the children stay")
     for pid in left:
@@ -124,6 +127,51 @@ def _(world):
     found = wait_for(lambda: [v for m, v in recorder if m == "ServiceExited"], "the signal")
     check_equal((found[0][0], *found[0][2:]), ("test.A", pid, "exited", 7),
                 "dbus-activator: which process ended, and how")
+
+
+def run_to_end(argv, **more):
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=BOUND, check=False, **more)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def booted_with_systemd():
+    if os.path.exists("/run/systemd/system"):
+        raise Skip("this machine has been booted with systemd")
+
+
+@case("a machine without systemd")
+def _(world):
+    world.service("test.A", "name test.A")
+    check_equal(alone(world).start("test.A"), 1, "dbus-daemon starts the service")
+    for pid in pids_with("test-service"):
+        kill_pid(pid)
+    bus, _activator = with_activator(world)
+    check_equal(bus.start("test.A"), 1, "dbus-activator starts the service")
+
+
+@case("systemd, on a machine without it")
+def _(world):
+    booted_with_systemd()
+    if not os.path.exists("/usr/lib/systemd/systemd"):
+        raise Skip("systemd is not installed")
+    status, text = run_to_end(["/usr/lib/systemd/systemd", "--user"], env=world.env)
+    check_equal((status, text), (1, ""), "systemd --user does not run")
+
+
+@case("dbus-broker-launch, on a machine without systemd")
+def _(world):
+    booted_with_systemd()
+    if not shutil.which("dbus-broker-launch"):
+        raise Skip("dbus-broker is not installed")
+    # A socket as descriptor 3, as systemd would hand it over; sh knows its own pid.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(world.path / "broker"))
+        listener.listen()
+        status, text = run_to_end(
+            ["sh", "-c", f"LISTEN_PID=$$ LISTEN_FDS=1 exec dbus-broker-launch --scope user "
+             f"3<&{listener.fileno()}"], env=world.env, pass_fds=[listener.fileno()])
+    check(status != 0, "it does not run", f"{status}: {text}")
 
 
 main()
