@@ -180,6 +180,14 @@ static void enqueue(struct run *run)
     start_with_spare(a);
 }
 
+static void become(struct run *run, const struct user_info *info)
+{
+    run->uid = info->uid;
+    run->gid = info->gid;
+    run->n_groups = info->ngroups;
+    run->groups = g_memdup2(info->groups, info->ngroups * sizeof *info->groups);
+}
+
 static void on_user(void *data, const struct user_info *info, const char *error)
 {
     struct run *run = data;
@@ -196,10 +204,7 @@ static void on_user(void *data, const struct user_info *info, const char *error)
         g_free(text);
         return;
     }
-    run->uid = info->uid;
-    run->gid = info->gid;
-    run->n_groups = info->ngroups;
-    run->groups = g_memdup2(info->groups, info->ngroups * sizeof *info->groups);
+    become(run, info);
     enqueue(run);
 }
 
@@ -269,7 +274,10 @@ void service_start(struct service *s, char **env, guint64 requested)
         run->home = g_strdup(g_environ_getenv(run->env, "HOME"));
     describe(s, run);
     run_arm_start_timer(run);
-    if (a->system)
+    const struct user_info *known = a->system ? user_lookup_known(run->user) : NULL;
+    if (known)
+        become(run, known);
+    if (a->system && !known)
         run->lookup = user_lookup(run->user, on_user, run);
     else
         enqueue(run);

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The system bus: a stock dbus-daemon, an installed setuid helper, real users."""
+import grp
 import json
 import os
 import pwd
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import machine  # noqa: E402
@@ -91,6 +93,29 @@ def users(world):
         reaper = bus.fields(f"org.dba.User.{user}")["ReaperPID"]
         check_equal(int(field_of(reaper, "CapEff"), 16), 1 << 5, f"{user}: its reaper keeps "
                     "CAP_KILL alone")
+    stop_everything(world, bus)
+
+
+@case("groups change")
+def groups_change(world):
+    """Who a user is, is remembered as long as the files that say so lie still."""
+    for group in ("dba3", "dba4"):
+        subprocess.run(["groupadd", "-f", group], check=True)
+    subprocess.run(["useradd", "-M", "-N", "-g", "nogroup", "-G", "dba3", "dbamember"],
+                   check=False, capture_output=True)
+    last = max(os.stat(f"/etc/{name}").st_ctime for name in ("passwd", "group"))
+    wait_for(lambda: time.time() > last + 2.5, "the files to lie still")
+    for number in range(3):
+        service(f"org.dba.Member{number}", f"name org.dba.Member{number}", "dbamember")
+    bus = SystemBus(world)
+    for number, groups in enumerate((("dba3",), ("dba3",), ("dba3", "dba4"))):
+        if number == 2:
+            subprocess.run(["usermod", "-G", ",".join(groups), "dbamember"], check=True)
+        name = f"org.dba.Member{number}"
+        check_equal(bus.start(name), 1, f"start {number}")
+        found = {int(g) for g in field_of(bus.owner_pid(name), "Groups").split()}
+        wanted = {grp.getgrnam(g).gr_gid for g in (*groups, "nogroup")}
+        check_equal(found, wanted, f"start {number}: its groups are those of now")
     stop_everything(world, bus)
 
 

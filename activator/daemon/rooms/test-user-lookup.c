@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/test-util.h"
+#include "daemon/rooms/user-files.h"
 #include "daemon/rooms/user-lookup.h"
 
 #include <errno.h>
@@ -47,6 +48,20 @@ int getgrouplist(const char *name, gid_t gid, gid_t *groups, int *n)
         groups[i] = (gid_t)i;
     *n = 3000;
     return *n;
+}
+
+/* Stands in for the other room. */
+static struct user_files files;
+
+void user_files_look(struct user_files *f, const char *root)
+{
+    g_assert_cmpstr(root, ==, "");
+    *f = files;
+}
+
+gboolean user_files_same(const struct user_files *a, const struct user_files *b)
+{
+    return a->alone && b->alone && a->file[0].size == b->file[0].size;
 }
 
 struct answer {
@@ -118,6 +133,36 @@ static void test_answers(void)
     assert_error("dies", "*\"dies\"*died");
 }
 
+static void test_known(void)
+{
+    struct answer first = {0}, second = {0}, third = {0};
+
+    g_assert_null(user_lookup_known("known"));
+    user_lookup("known", on_done, &first);
+    test_wait(&first.done);
+    g_assert_null(user_lookup_known("known")); /* from a directory service */
+    files.alone = TRUE;
+    user_lookup("known", on_done, &second);
+    test_wait(&second.done);
+    const struct user_info *info = user_lookup_known("known");
+    g_assert_nonnull(info);
+    g_assert_cmpuint(info->gid, ==, second.gid);
+    g_assert_cmpuint(info->ngroups, ==, 3000);
+    g_assert_cmpuint(info->groups[2999], ==, 2999);
+    g_assert_cmpstr(info->home, ==, "/home/x");
+    g_assert_null(user_lookup_known("other"));
+    files.file[0].size++;
+    g_assert_null(user_lookup_known("known"));
+    user_lookup("known", on_done, &third);
+    files.file[0].size++; /* while the child looks */
+    test_wait(&third.done);
+    g_assert_null(user_lookup_known("known"));
+    files.alone = FALSE;
+    assert_error("none", "There is no user \"none\"");
+    g_assert_null(user_lookup_known("none"));
+    assert_no_children();
+}
+
 static void test_shared(void)
 {
     struct answer a[3] = {{0}, {0}, {0}};
@@ -132,7 +177,7 @@ static void test_shared(void)
     g_assert_cmpuint(a[0].gid, ==, a[1].gid);
     g_assert_cmpuint(a[0].gid, ==, a[2].gid);
     g_assert_cmpuint(a[0].gid, !=, other.gid);
-    /* Nothing is remembered. */
+    /* Nothing is remembered of a directory service. */
     user_lookup("same", on_done, &later);
     test_wait(&later.done);
     g_assert_cmpuint(a[0].gid, !=, later.gid);
@@ -235,6 +280,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/user-lookup/answers", test_answers);
+    g_test_add_func("/user-lookup/known", test_known);
     g_test_add_func("/user-lookup/shared", test_shared);
     g_test_add_func("/user-lookup/cancel", test_cancel);
     g_test_add_func("/user-lookup/leaves", test_leaves);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/rooms/user-lookup.h"
 
+#include "daemon/rooms/user-files.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
@@ -35,8 +37,9 @@ struct answer {
 /* One child and those who wait for it. */
 struct inquiry {
     char *user;
-    GQueue waiting; /* struct user_lookup *, owned */
-    pid_t pid;      /* 0: none, or waited for */
+    struct user_files files; /* before the child was asked */
+    GQueue waiting;          /* struct user_lookup *, owned */
+    pid_t pid;               /* 0: none, or waited for */
     int pidfd;
     int pipe; /* -1: none */
     GByteArray *bytes;
@@ -57,6 +60,15 @@ struct user_lookup {
 /* user -> struct inquiry * under way, so that several may join. The one thing here that is not
  * somebody's: a lookup belongs to no service. */
 static GHashTable *inquiries;
+
+/* What a child has answered and the files it had it from. */
+struct memory {
+    struct user_files files;
+    struct user_info info;
+};
+
+/* user -> struct memory. */
+static GHashTable *memories;
 
 /* ---- the child ---------------------------------------------------------------------------- */
 
@@ -210,6 +222,43 @@ static void fail(struct inquiry *q, const char *why)
     g_free(text);
 }
 
+static void memory_free(gpointer data)
+{
+    struct memory *m = data;
+
+    g_free(m->info.groups);
+    g_free(m->info.home);
+    g_free(m);
+}
+
+static void remember(const struct inquiry *q, const struct user_info *info)
+{
+    if (!q->files.alone)
+        return;
+    struct memory *m = g_new0(struct memory, 1);
+    m->files = q->files;
+    m->info = *info;
+    m->info.groups = g_memdup2(info->groups, info->ngroups * sizeof *info->groups);
+    m->info.home = g_strdup(info->home);
+    if (!memories)
+        memories = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, memory_free);
+    g_hash_table_replace(memories, g_strdup(q->user), m);
+}
+
+const struct user_info *user_lookup_known(const char *user)
+{
+    struct memory *m = memories ? g_hash_table_lookup(memories, user) : NULL;
+    struct user_files now;
+
+    if (!m)
+        return NULL;
+    user_files_look(&now, "");
+    if (user_files_same(&m->files, &now))
+        return &m->info;
+    g_hash_table_remove(memories, user);
+    return NULL;
+}
+
 /* Reads the child's answer and tells it to everybody. */
 static void conclude(struct inquiry *q)
 {
@@ -243,6 +292,7 @@ static void conclude(struct inquiry *q)
     info.ngroups = answer.ngroups;
     info.groups = g_memdup2(q->bytes->data + sizeof answer, groups_size);
     info.home = g_strndup((char *)q->bytes->data + sizeof answer + groups_size, answer.home_length);
+    remember(q, &info);
     deliver(q, &info, NULL);
     g_free(info.groups);
     g_free(info.home);
@@ -356,6 +406,7 @@ static void begin(struct inquiry *q)
     int ends[2];
     int saved;
 
+    user_files_look(&q->files, "");
     if (pipe2(ends, O_CLOEXEC) < 0) {
         begin_failed(q, "no pipe");
         return;
