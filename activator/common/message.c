@@ -227,13 +227,13 @@ long message_receive(int socket, void *buffer, int fds[MESSAGE_MAX_FDS])
     if (received < 0)
         return -errno;
     size_t found = take_descriptors(&header, fds);
-    if (found > MESSAGE_MAX_FDS || (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-        for (size_t i = 0; i < MESSAGE_MAX_FDS; i++) {
-            if (fds[i] >= 0)
-                close(fds[i]);
-            fds[i] = -1;
-        }
-        return -EMSGSIZE;
+    /* Half of the descriptors are as good as none: which of them arrived is not said. */
+    for (size_t i = 0; i < MESSAGE_MAX_FDS && header.msg_flags & (MSG_TRUNC | MSG_CTRUNC); i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+        fds[i] = -1;
     }
+    if (found > MESSAGE_MAX_FDS || header.msg_flags & MSG_TRUNC)
+        return -EMSGSIZE;
     return received;
 }

@@ -220,6 +220,7 @@ int message_send(int socket, const struct message *m, const int *fds, size_t nfd
 
 /* Receives one datagram into buffer (of MESSAGE_MAX bytes). fds[] gets up to MESSAGE_MAX_FDS
  * descriptors, close-on-exec, -1 where none; the caller owns them. Returns the length, 0 at the
- * end of the connection, or a negative errno; -EMSGSIZE when it was larger than MESSAGE_MAX or
- * carried more descriptors (what did arrive has been closed). */
+ * end of the connection, or a negative errno; -EMSGSIZE when it was larger than MESSAGE_MAX. When
+ * not all descriptors could be had (this process is at its limit, or there were more), the message
+ * comes without any: who sent it cannot know, so it must not be lost. */
 long message_receive(int socket, void *buffer, int fds[MESSAGE_MAX_FDS]);

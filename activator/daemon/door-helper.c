@@ -31,6 +31,9 @@ static char **environment_of(const char *block, gsize length, int fd)
 {
     size_t size = 0;
 
+    /* It lay in a descriptor that could not be received. */
+    if (fd < 0 && length == 0)
+        return NULL;
     if (fd < 0)
         return split_block(block, length);
     const void *memory = block_map(fd, 0, ENVIRONMENT_MAX, &size);
@@ -83,6 +86,11 @@ static void serve(struct peer *p)
     service_request(p->asked, request);
 }
 
+static const struct verdict_text no_descriptor = {
+    .code = VERDICT_NO_MEMORY,
+    .error_name = ERROR_PREFIX "LimitsExceeded",
+    .message = "the activator has no descriptor left for the environment of this request"};
+
 static gboolean on_request(struct peer *p, struct message_reader *r, int fd)
 {
     gsize length = 0;
@@ -99,8 +107,12 @@ static gboolean on_request(struct peer *p, struct message_reader *r, int fd)
     p->held_file = g_strdup(file);
     if (kind == 1) {
         p->held_env = environment_of(block, length, fd);
-        if (!p->held_env)
+        if (!p->held_env && (fd >= 0 || length > 0))
             return FALSE;
+        if (!p->held_env) {
+            send_verdict(p, &no_descriptor);
+            return TRUE;
+        }
     }
     p->held = TRUE;
     if (p->a->serving)

@@ -342,6 +342,15 @@ void reapers_dispatch(struct peer *spare, struct run *run)
     GByteArray *block = spawn_block(run, &argc, &envc);
     int fd = block->len > MESSAGE_INLINE ? block_to_memfd(block->data, block->len) : -1;
 
+    if (fd < 0 && block->len > MESSAGE_INLINE) {
+        /* The spare is as good for the next one. */
+        start_abandon(run);
+        run_spawn_failed(run, SPAWN_STAGE_SETUP, -fd, now_usec());
+        g_byte_array_unref(block);
+        g_free(log);
+        g_free(note);
+        return;
+    }
     g_queue_remove(a->idle_spares, spare);
     spare->kind = PEER_RUN;
     spare->run_id = run->id;

@@ -118,10 +118,19 @@ static void on_coming_end(int fd, uint32_t events, void *data)
     spare_died(a);
 }
 
-static void coming_watch(struct activator *a, pid_t pid, int fd)
+/* 0 or a negative errno, -ESRCH when it is dead already. */
+static int coming_watch(struct activator *a, pid_t pid)
 {
-    struct coming *c = g_new0(struct coming, 1);
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int number = errno;
 
+    if (fd < 0 && number != ENOSYS) {
+        /* Nobody would notice its death, and its connection would not be accepted either. */
+        if (number != ESRCH)
+            kill(pid, SIGKILL);
+        return -number;
+    }
+    struct coming *c = g_new0(struct coming, 1);
     c->a = a;
     c->pid = pid;
     c->fd = fd;
@@ -130,6 +139,7 @@ static void coming_watch(struct activator *a, pid_t pid, int fd)
     if (!a->spares_coming)
         a->spares_coming = g_hash_table_new_full(NULL, NULL, NULL, coming_free);
     g_hash_table_insert(a->spares_coming, GINT_TO_POINTER(pid), c);
+    return 0;
 }
 
 static gboolean on_retry(gpointer data)
@@ -214,11 +224,11 @@ void spares_answered(struct activator *a, pid_t pid, int number)
     /* Its hello comes by another socket and may have been first. */
     if (is_peer(a, pid))
         return;
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (fd < 0 && errno == ESRCH)
+    int result = coming_watch(a, pid);
+    if (result == -ESRCH)
         spare_died(a);
-    else
-        coming_watch(a, pid, fd);
+    else if (result < 0)
+        cannot_start(a, -result);
 }
 
 /* ------------------------------------------------------------------------------------------- */
@@ -252,8 +262,7 @@ static int spare_start(struct activator *a)
     pid_t pid = spare_clone(&s);
     if (pid < 0)
         return pid;
-    coming_watch(a, pid, (int)syscall(SYS_pidfd_open, pid, 0));
-    return 0;
+    return coming_watch(a, pid);
 }
 
 void spares_want(struct activator *a)
