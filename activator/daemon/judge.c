@@ -33,6 +33,7 @@ static void on_owner(DBusMessage *reply, void *data)
     if (run->settled || run->service->owner) {
         run->settled = TRUE;
         run_record(run);
+        run_receipts(run, FALSE);
         run_over(run);
         return;
     }
@@ -118,6 +119,7 @@ static void run_verdict(struct run *run)
     if (run->fail_end.known)
         run_main_ended(run, &run->fail_end);
     run_record(run);
+    run_receipts(run, FALSE);
     /* An older run that fails beside a newer one is nobody's answer. */
     if (s->run_id == run->id) {
         if (!run->stop_asked)

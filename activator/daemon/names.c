@@ -20,14 +20,23 @@ static void pid_query_free(struct pid_query *q)
     g_free(q);
 }
 
+/* Who the main process is has become known, or that it never will. */
+static void service_receipts(struct service *s)
+{
+    for (guint i = 0; i < s->runs->len; i++)
+        run_receipts(g_ptr_array_index(s->runs, i), FALSE);
+}
+
 /* Finds the run whose process owns the name and makes it the main process there. */
 static void settle_owner(struct service *s)
 {
     struct run *run = run_of_pid(s->a, s->owner_pid, s);
 
     s->owner_run = run;
-    if (!run)
+    if (!run) {
+        service_receipts(s);
         return;
+    }
     if (!run->owned || run->service == s) {
         run_set_main(run, s->owner_pid);
         guint64 *since = g_hash_table_lookup(s->a->connected, s->owner);
@@ -41,6 +50,9 @@ static void settle_owner(struct service *s)
         !run->recovered)
         s->latency = run->owned - run->requested;
     run_record(run);
+    service_receipts(run->service);
+    if (run->service != s)
+        service_receipts(s);
     if (s->owner)
         service_update(run->service);
 }
@@ -87,6 +99,7 @@ void service_set_owner(struct service *s, const char *owner)
                         &q->owner, DBUS_TYPE_INVALID);
         service_owned(s);
     }
+    service_receipts(s);
     service_update(s);
 }
 

@@ -51,7 +51,8 @@ static gboolean on_main_end(gint fd, GIOCondition condition, gpointer data)
 
 void run_set_main(struct run *run, pid_t pid)
 {
-    if (run->main_pid == pid)
+    /* Known, also its end: the bus's word that it owns the name may be older than that. */
+    if (run->main_pid == pid || (run->named_pid == pid && run->main_end.known))
         return;
     run_watch_over(run);
     run->main_pid = pid;
@@ -59,16 +60,9 @@ void run_set_main(struct run *run, pid_t pid)
     /* A run may see several owners one after the other; the report is of the last. */
     run->main_end.known = FALSE;
     for (guint i = 0; i < MIN(run->n_gone, RUN_REMEMBERED); i++) {
-        if (run->gone[i] != pid)
+        if (run->gone[i].pid != pid)
             continue;
-        struct ending end = {.known = TRUE, .pid = pid, .how = END_UNKNOWN, .time = now_usec()};
-        if (run->first.known && run->first.pid == pid)
-            end = run->first;
-        else if (run->bad.known && run->bad.pid == pid)
-            end = run->bad;
-        else if (run->last.known && run->last.pid == pid)
-            end = run->last;
-        run_main_ended(run, &end);
+        run_main_ended(run, &run->gone[i]);
         return;
     }
     if (run->reaper_pid && process_parent(pid, NULL, NULL) == run->reaper_pid)
@@ -88,7 +82,7 @@ static gboolean run_knew(const struct run *run, pid_t pid)
     if (run->spawned_pid == pid || run->named_pid == pid)
         return TRUE;
     for (guint i = 0; i < MIN(run->n_gone, RUN_REMEMBERED); i++) {
-        if (run->gone[i] == pid)
+        if (run->gone[i].pid == pid)
             return TRUE;
     }
     return FALSE;

@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* Receipts that are held back at most: fewer than a reaper has room for. */
+#define HELD_MAX 1024
+
 static void cancel_timer(guint *timer)
 {
     if (*timer)
@@ -141,6 +144,34 @@ void run_ack(struct link *l, guint64 id, guint64 seq)
     link_send(l, &m, NULL, 0);
 }
 
+static gboolean is_open(const struct run *run)
+{
+    const struct service *s = run->service;
+
+    if (run->failed || run->named_pid)
+        return FALSE;
+    return !run->settled || (s->owner && !s->owner_pid);
+}
+
+void run_receipts(struct run *run, gboolean over)
+{
+    if (run->n_held == 0 || (!over && is_open(run)))
+        return;
+    if (run->held_seq)
+        run_ack(teller(run, run->held_seq), run->id, run->held_seq);
+    if (run->held_top_seq)
+        run_ack(teller(run, run->held_top_seq), run->id, run->held_top_seq);
+    run->n_held = 0;
+    run->held_seq = run->held_top_seq = 0;
+}
+
+static void give_receipt(struct run *run, guint64 seq)
+{
+    *(seq >= MESSAGE_TOP_SEQ ? &run->held_top_seq : &run->held_seq) = seq;
+    /* The reaper has no room for any number of them. */
+    run_receipts(run, ++run->n_held >= HELD_MAX);
+}
+
 void run_spawned(struct run *run, pid_t pid, guint64 time)
 {
     run->spawned_pid = pid;
@@ -247,13 +278,13 @@ gboolean ending_is_bad(const struct ending *end)
 void run_exited(struct run *run, const struct run_exit *e)
 {
     if (!is_new(run, e->seq)) {
-        run_ack(teller(run, e->seq), run->id, e->seq);
+        give_receipt(run, MAX(e->seq, e->seq >= MESSAGE_TOP_SEQ ? run->top_seq : run->seq));
         return;
     }
     if (run->at_top)
         top_orphan_ended(run, e->end.pid);
     run->last = e->end;
-    run->gone[run->n_gone++ % RUN_REMEMBERED] = e->end.pid;
+    run->gone[run->n_gone++ % RUN_REMEMBERED] = e->end;
     if (e->adopted)
         run->n_adopted++;
     if (e->first)
@@ -273,7 +304,7 @@ void run_exited(struct run *run, const struct run_exit *e)
         service_update(run->service);
     }
     run_judge(run);
-    run_ack(teller(run, e->seq), run->id, e->seq);
+    give_receipt(run, e->seq);
 }
 
 /* What is known of the end of a run whose main process was never seen to end by itself: it
@@ -303,7 +334,7 @@ void run_emptied(struct run *run, guint64 seq, guint64 time)
     struct service *s = run->service;
 
     if (!is_new(run, seq) || run->empty) {
-        run_ack(teller(run, seq), run->id, seq);
+        give_receipt(run, seq);
         return;
     }
     run->empty = TRUE;
@@ -312,7 +343,7 @@ void run_emptied(struct run *run, guint64 seq, guint64 time)
     cancel_timer(&run->stop_timer);
     run_judge(run);
     run_record(run);
-    run_ack(teller(run, seq), run->id, seq);
+    give_receipt(run, seq);
     stop_note(run);
     if (s->run_id == run->id)
         s->end_failed =
@@ -329,6 +360,7 @@ void run_over(struct run *run)
 
     if (!run->empty || run->grace_timer || run->deciding)
         return;
+    run_receipts(run, TRUE);
     run_signals_over(run);
     services_forget_run(run->a, run);
     run_free(run);

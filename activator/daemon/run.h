@@ -12,7 +12,7 @@ struct ending {
     guint64 time;
 };
 
-/* Pids whose end a run remembers, to recognise an owner that is gone already. */
+/* Ends that a run remembers, to recognise an owner that is gone already. */
 #define RUN_REMEMBERED 32
 
 struct run {
@@ -34,11 +34,13 @@ struct run {
     struct ending first; /* the process that was spawned */
     struct ending bad;   /* the last that ended badly */
     struct ending last;
-    pid_t gone[RUN_REMEMBERED];
+    struct ending gone[RUN_REMEMBERED];
     guint n_gone;
     guint n_adopted;
-    guint64 seq;     /* highest number of the reaper's seen */
-    guint64 top_seq; /* highest number of the top's seen */
+    guint64 seq;                    /* highest number of the reaper's seen */
+    guint64 top_seq;                /* highest number of the top's seen */
+    guint64 held_seq, held_top_seq; /* receipts that wait: see run_receipts() */
+    guint n_held;
     guint64 requested, spawned, connected, owned, ended;
     guint8 spawn_stage; /* of a spawn that failed */
     gint32 spawn_errno;
@@ -93,6 +95,11 @@ struct run_exit {
 void run_exited(struct run *run, const struct run_exit *e);
 void run_emptied(struct run *run, guint64 seq, guint64 time);
 void run_reaper_gone(struct run *run);
+/* Gives the receipts that were held back, unless it is still open what the ends mean: a reaper
+ * tells what it has no receipt for to the next activator, which is the only one to know when this
+ * one is killed before the verdict, or before it knows who the main process was. Called whenever
+ * one of the two becomes known; over: the run is. */
+void run_receipts(struct run *run, gboolean over);
 /* The receipt for what was told up to seq; l may be NULL. */
 void run_ack(struct link *l, guint64 id, guint64 seq);
 

@@ -103,6 +103,29 @@ for the_door in DOORS:
         wait_for(lambda: history_of(world, bus, "test.Bad"), "the history")
         check_equal(len(history_of(world, bus, "test.Bad")), 1, "it failed once")
 
+    @case(f"an end that was told, and no verdict given, {the_door} door")
+    def _(world, door=the_door):
+        bus, activator = world.both(door, "--start-limit", "0")
+        world.service("test.Bad", ["touch", str(world.mark("there")), "await",
+                                   str(world.mark("go")), "exit", "3"])
+        world.served(bus, "test.Bad")
+        pending = bus.begin_start("test.Bad")
+        wait_for(lambda: world.mark("there").exists(), "the service")
+        reaper, held = world.fields(bus, "test.Bad")["ReaperPID"], activator.pid
+        # The bus does not answer who owns the name: the verdict has to wait.
+        signal_pid(bus.pid, signal.SIGSTOP)
+        world.set_mark("go")
+        wait_for(lambda: not pids_with("test-service"), "its end")
+        check(stays_true(lambda: alive(reaper)), "the reaper keeps what is not judged")
+        signal_pid(held, signal.SIGKILL)
+        signal_pid(bus.pid, signal.SIGCONT)
+        check_error(pending.error(), ERROR + "Spawn.ChildExited", r"status 3\b",
+                    "the caller is told the reason")
+        check_settles(lambda: [(e.get("ExitHow"), e.get("ExitStatus"))
+                               for e in history_of(world, bus, "test.Bad")], [("exited", 3)],
+                      "it stands in the history once")
+        check_settles(lambda: alive(reaper), False, "then the reaper leaves")
+
     @case(f"requests that nobody read, {the_door} door")
     def _(world, door=the_door):
         bus, activator = world.both(door, "--start-limit", "0")
