@@ -59,13 +59,13 @@ def fits(name, document):
 class Follower:
     """A `monitor` or `log -f` in the background, its output in a file or a pipe."""
 
-    def __init__(self, world, bus, *args, pipe=False):
+    def __init__(self, world, bus, *args, pipe=False, wrap=()):
         self.path = world.path / f"follower-{'-'.join(args).replace('/', '_')}"
         self.errors = world.path / "follower.stderr"
         with open(self.path, "wb") as out, open(self.errors, "wb") as err:
             self.popen = subprocess.Popen(
-                [str(world.program("ctl/dbus-activatorctl")), "--address", bus.address, *args],
-                env=world.env, stdin=subprocess.DEVNULL,
+                [*wrap, str(world.program("ctl/dbus-activatorctl")), "--address", bus.address,
+                 *args], env=world.env, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipe else out, stderr=err)
 
     def text(self):
@@ -326,6 +326,37 @@ def _(world):
     activator.stop()
     check_equal(follower.end(), 5, "it ends with the activator")
     check_match("left the bus", follower.errors.read_text(), "and says so")
+
+
+@case("log -f where the file cannot be read")
+def _(world):
+    # As for anybody but root on the system bus: here the folder of the logs is hidden from it.
+    hidden = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"',
+              str(world.runtime)]
+    if subprocess.run([*hidden, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        raise Skip("no mounts here")
+    world.service("test.A", "stderr first name test.A")
+    bus, activator = world.both("signal")
+    plain(world, bus, "start", "test.A")
+    wait_for(lambda: "first" in plain(world, bus, "log", "test.A").out, "the first line")
+    follower = Follower(world, bus, "log", "-f", "test.A", wrap=hidden)
+    wait_for(lambda: "first" in follower.text(), "what there was")
+    for i in range(5):
+        bus.ask("test.A", "Write", "(s)", f"line-{i}\nsame\n")
+        wait_for(lambda: f"line-{i}" in follower.text(), f"line {i}")
+    bus.ask("test.A", "Write", "(s)", "the end\n")
+    wait_for(lambda: "the end" in follower.text(), "the last line")
+    seen = re.findall(r"line-\d|same", follower.text())
+    check_equal(seen, [word for i in range(5) for word in (f"line-{i}", "same")],
+                "each line once and in order")
+    check(not list(pathlib.Path(f"/proc/{follower.popen.pid}/root{world.runtime}").iterdir()),
+          "it has no file to read")
+    follower.popen.send_signal(signal.SIGINT)
+    check_equal(follower.end(), 0, "it ends on SIGINT")
+    follower = Follower(world, bus, "log", "-f", "test.A", wrap=hidden)
+    wait_for(lambda: "the end" in follower.text(), "it to follow")
+    activator.stop()
+    check_equal(follower.end(), 5, "it ends with the activator")
 
 
 @case("monitor")
