@@ -3,6 +3,7 @@
 """What the bus user, other users and odd peers can do to the installed helper and the activator
 that it has started. (The helper's arguments, limits, descriptors and signals, and what may be
 planted in the runtime directory, are in test-launch-helper.py.)"""
+import ctypes
 import os
 import pathlib
 import re
@@ -244,6 +245,75 @@ def peers(world):
         check(heard(log, "no sense"), f"the name {name[:20]!r}: dropped")
         log.lines.clear()
     check_equal(activators(), [pid], "it is the same activator")
+    stop_everything(world, bus)
+    log.close()
+
+
+# --- a bus that has been taken over
+
+def execute(path, argv, env):
+    """Of strings that need not be variables."""
+    def array(strings):
+        return (ctypes.c_char_p * (len(strings) + 1))(*strings, None)
+
+    ctypes.CDLL(None).execve(path, array(argv), array(env))
+    os._exit(99)
+
+
+def as_strings(text):
+    """What the kernel joins with a NUL behind each: UTF-16."""
+    return [b"\xff\xfe" + text[:1].encode(), *(c.encode() for c in text[1:])]
+
+
+def rewrite_command(pid, argv):
+    """As the process itself could: in its own memory."""
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    data = b"\0".join(a.encode() for a in argv) + b"\0"
+    assert len(data) <= end - start, "there is room"
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+        memory.seek(start)
+        memory.write(data.ljust(end - start, b"\0"))
+
+
+@case("a bus that names a configuration of its own")
+def taken_over(world):
+    """The activator takes the configuration from the bus's command line, which is the bus
+    user's: no text of his may be read for root's."""
+    log = machine.Syslog()
+    evil = pathlib.Path("/run/evil")
+    evil.mkdir()
+    os.chown(evil, machine.uid_of("messagebus"), 0)
+    (evil / "org.dba.Evil.service").write_text("[D-BUS Service]\nName=org.dba.Evil\nUser=root\n"
+                                               "Exec=/usr/bin/touch /run/owned\n")
+    text = f"<busconfig><servicedir>{evil}</servicedir></busconfig>"
+    service("org.dba.Waits", f"await {world.path}/go name org.dba.Waits")
+    bus = SystemBus(world, *["--nopidfile"] * 10)
+    # A process of root, by the setuid bit, whose environment is his.
+    helper = keeper.add(subprocess.Popen(
+        ["helper"], user="messagebus", group="messagebus", extra_groups=[],
+        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: execute(machine.HELPER.encode(), [b"helper", b"org.dba.Waits"],
+                                   as_strings(text))))
+    wait_for(lambda: any("await" in read_text(f"/proc/{p}/cmdline") for p in below()),
+             "the service")
+    helper.send_signal(signal.SIGSTOP)
+    his = pathlib.Path(f"/proc/{helper.pid}/environ")
+    check_equal((his.read_bytes().decode("utf-16"), his.stat().st_uid), (text, 0),
+                "there is a file of root with his text")
+    pathlib.Path("/tmp/his.conf").write_text(text)
+    os.chown("/tmp/his.conf", machine.uid_of("messagebus"), 0)
+    for path in (his, "/tmp/his.conf", "/tmp/not-there-yet.conf"):
+        rewrite_command(bus.popen.pid, ["dbus-daemon", f"--config-file={path}"])
+        end_activator()
+        check_equal(ask("org.dba.Evil"), 6, f"{path}: is not believed")
+        check(heard(log, "<28>dbus-activatord.*is not used: .*not trusted.*--config-file"), "and the log says so")
+        log.lines.clear()
+        (world.path / "go").touch()
+        check_equal(ask("org.dba.Waits"), 0, "what the stock configuration has is served")
+    check(not os.path.exists("/run/owned"), "nothing of his was executed")
+    helper.send_signal(signal.SIGCONT)
+    check_equal(helper.wait(90), 0, "the helper ends as any")
     stop_everything(world, bus)
     log.close()
 

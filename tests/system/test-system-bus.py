@@ -4,7 +4,9 @@
 import grp
 import json
 import os
+import pathlib
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,17 +273,24 @@ def rights(world):
 
 @case("a start timeout")
 def timeout(world):
-    config = world.path / "short.conf"
+    """By a configuration that the bus was told of, and the activator by the bus."""
+    config = pathlib.Path("/etc/dbus-1/short.conf")
     config.write_text("<busconfig><include>/usr/share/dbus-1/system.conf</include>"
-                      '<limit name="service_start_timeout">1500</limit></busconfig>')
+                      '<limit name="service_start_timeout">1500</limit>'
+                      "<servicedir>/run/more-services</servicedir></busconfig>")
     service("org.dba.Never", "children 3 linger")
+    pathlib.Path("/run/more-services").mkdir()
+    shutil.move("/usr/share/dbus-1/system-services/org.dba.Never.service",
+                "/run/more-services/org.dba.Never.service")
     bus = SystemBus(world, config=config)
     check_error(bus.begin("org.dba.Never").error(), ERRORS + "TimedOut", "", "the caller is told")
-    wait_for(lambda: not any("org.dba.Never" in " ".join(argv_of(p)) or
-                             TEST in " ".join(argv_of(p)) for p in below()),
+    check_equal(bus.fields("org.dba.Never")["ServiceFile"],
+                "/run/more-services/org.dba.Never.service", "it was read where the bus said")
+    wait_for(lambda: not any(TEST in " ".join(argv_of(p)) for p in below()),
              "the whole tree to be gone")
     check(True, "and the whole tree is gone")
     stop_everything(world, bus)
+    config.unlink()
 
 
 @case("real services")
@@ -307,9 +316,8 @@ def real(world):
 
 @case("without setuid")
 def without_setuid(world):
-    config = "/usr/share/dbus-activator/init/dbus-activator-systemless.conf"
-    if not os.path.exists(config):
-        raise Skip(f"{config} is not installed")
+    config = shutil.copy("/usr/share/dbus-activator/init/dbus-activator-systemless.conf",
+                         "/etc/dbus-1")
     service("org.dba.Direct", "name org.dba.Direct")
     service("org.dba.DirectFail", "stderr my-last-words exit 7")
     bus = SystemBus(world, "--systemd-activation", config=config)

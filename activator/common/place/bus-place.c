@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SESSION_BUS_CONFIG "/usr/share/dbus-1/session.conf"
+#define ETC_BUS_CONFIGS    "/etc/dbus-1"
 /* What dbus-daemon has in its code, for when there is no configuration. */
 #define DEFAULT_TIMEOUT_MS 25000
 
@@ -115,6 +116,27 @@ static int read_config(struct bus_place *place, const char *path, bool doubtful,
     return result;
 }
 
+static bool is_below(const char *path, const char *folder)
+{
+    return g_str_has_prefix(path, folder) && path[strlen(folder)] == '/';
+}
+
+/* Whether to believe the system bus, by its own command line, that this is its configuration.
+ * That command line is the bus user's to rewrite. A file being root's does not say that root wrote
+ * its text: /proc/PID/environ of a setuid program is the caller's (in UTF-16, even its NULs fit),
+ * and services of root keep copies of what users give them. Hence only where nothing but
+ * configurations of a bus are kept; any other place root can name by --config-file. */
+static bool is_kept_with_configurations(const char *path)
+{
+    char *own = g_path_get_dirname(SYSTEM_BUS_CONFIG);
+    char *plain = g_canonicalize_filename(path, "/");
+    bool is = is_below(plain, own) || is_below(plain, ETC_BUS_CONFIGS);
+
+    g_free(plain);
+    g_free(own);
+    return is;
+}
+
 /* The option's configuration, else the one that the bus names, else the installed one, else the
  * standard directories. False with why set when the first cannot be read. */
 static bool read_configs(struct bus_place *place, const struct bus_process *process,
@@ -126,7 +148,14 @@ static bool read_configs(struct bus_place *place, const struct bus_process *proc
 
     if (option)
         return read_config(place, option, false, dirs, why) == 0;
-    if (process->config_file) {
+    if (process->config_file && place->system &&
+        !is_kept_with_configurations(process->config_file)) {
+        parse_error_set(why, 0,
+                        "%s: not trusted: only what lies beside %s or in %s is, when it is the bus "
+                        "that names it; tell the activator by --config-file",
+                        process->config_file, SYSTEM_BUS_CONFIG, ETC_BUS_CONFIGS);
+        add_problem(place, "The configuration of the bus is not used", why);
+    } else if (process->config_file) {
         result = read_config(place, process->config_file, place->system, dirs, why);
         if (result > 0)
             add_problem(place, "The configuration of the bus is not used", why);

@@ -28,7 +28,7 @@ struct bus_place {
  * (NULL-terminated, may be NULL) come before all other directories.
  *
  * On the system bus no environment variable counts, and a configuration that the daemon names
- * counts only while nobody but root can change it.
+ * counts only beside the installed one or in /etc/dbus-1, while nobody but root can change it.
  *
  * A configuration that cannot be read yields the standard directories and an entry in `problems`;
  * NULL with error set only when config_file_option itself cannot be read. */

@@ -196,16 +196,12 @@ static void test_named(void)
     g_assert_cmpuint(place->start_timeout_ms, ==, 25000);
     bus_place_free(place);
 
-    /* As a system bus's it counts while nobody else can change it. */
-    place = bus_place_new(pid, true, NULL, NULL, &error);
-    assert_dirs(place, "/named ");
-    g_assert_null(place->environment);
-    g_assert_cmpuint(place->problems->len, ==, 0);
-    bus_place_free(place);
+    /* A system bus is not believed that it is this one, whosever the file. (That it is believed
+     * within /etc/dbus-1 is shown by tests/system.) */
     char *config = g_build_filename(dir, "s.conf", NULL);
-    g_assert_cmpint(g_chmod(config, 0666), ==, 0);
     place = bus_place_new(pid, true, NULL, NULL, &error);
-    g_assert_cmpuint(place->problems->len, ==, 1);
+    g_assert_null(place->environment);
+    g_assert_cmpuint(place->problems->len, >=, 1);
     g_assert_nonnull(
         strstr(g_ptr_array_index(place->problems, 0), "configuration of the bus is not used"));
     g_assert_cmpstr(place->config_file, !=, config);
