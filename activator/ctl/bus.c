@@ -238,6 +238,11 @@ int bus_report(const struct ctl *ctl, const DBusError *error)
             return i == 0 ? CTL_NO_SERVICE : CTL_FAILED;
         }
     }
+    /* The bus tells at length which of its rules it was; what helps is who may. */
+    if (strcmp(error->name, DBUS_ERROR_ACCESS_DENIED) == 0 && ctl->system) {
+        ctl_complain("permission denied: on the system bus this is root's (%s)", error->name);
+        return CTL_FAILED;
+    }
     ctl_complain("%s (%s)", error->message, error->name);
     return CTL_FAILED;
 }

@@ -108,6 +108,13 @@ static void print_last_exit(const struct dict *service)
     }
 }
 
+/* The Exec line of services that only systemd can start. */
+static bool is_false(const char *const *command)
+{
+    return command[0] && !command[1] &&
+           (strcmp(command[0], "/bin/false") == 0 || strcmp(command[0], "/usr/bin/false") == 0);
+}
+
 static void print_start(const struct dict *service)
 {
     const char *const *command = dict_strings(service, "Command");
@@ -117,7 +124,7 @@ static void print_start(const struct dict *service)
     if (command) {
         g_autofree char *line = g_strjoinv(" ", (char **)command);
 
-        field("Command", "%s", line);
+        field("Command", "%s%s", line, is_false(command) ? " (only systemd can start it)" : "");
     }
     if (user)
         field("User", "%s", user);

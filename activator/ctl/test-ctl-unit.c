@@ -107,7 +107,7 @@ static void test_tree(void)
                     "  └─10 main\n"
                     "    ├─11 child\\x1b (adopted)\n"
                     "    │ └─12 deep (adopted)\n"
-                    "    └─13 (no command line)\n"
+                    "    └─13 (command line not shown)\n"
                     "  └─20 loop (adopted)\n"
                     "    └─21 loop (adopted)\n");
 }

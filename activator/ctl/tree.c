@@ -34,7 +34,7 @@ static void draw_line(struct drawing *d, const struct listed_process *process, c
     g_autofree char *command = NULL;
 
     /* A deep tree leaves no room: then the line may be too long rather than empty. */
-    command = output_fitted(*process->command ? process->command : "(no command line)",
+    command = output_fitted(*process->command ? process->command : "(command line not shown)",
                             d->width ? MAX(d->width, taken + 12) - taken : 0);
     g_string_append_printf(d->text, "%*s%s%s%s%s%s\n", (int)d->indent, "", head, command,
                            output_colour(COLOUR_YELLOW), mark, output_colour(COLOUR_NONE));

@@ -261,6 +261,28 @@ def _(world):
     check(got.rc == 5 and "cannot reach the bus" in got.err, "no bus", repr(got))
 
 
+@case("what is root's on a system bus")
+def _(world):
+    world.service("test.A", "stderr hello name test.A")
+    world.write_service("test.False", "/bin/false")
+    denied = "".join(f'<deny send_interface="org.dbusactivator.Activator1" send_member="{m}"/>'
+                     for m in ("GetLog", "StopService", "Reload"))
+    bus = world.bus(config=CONFIG.replace("</policy>", f"{denied}</policy>"))
+    world.activator(bus)
+    bus.start("test.A")
+    env = {**world.env, "DBUS_SYSTEM_BUS_ADDRESS": bus.address}
+    for args in (["log", "test.A"], ["stop", "test.A"], ["reload"]):
+        got = plain(world, bus, *args, bus_option=["--system"], env=env)
+        check(got.rc == 1 and "this is root's" in got.err and len(got.err) < 160,
+              f"{args[0]} is refused in words that help", repr(got))
+    got = plain(world, bus, "status", "test.A", bus_option=["--system"], env=env)
+    check(got.rc == 0 and not got.err and "running" in got.out and
+          not re.search(r"\d hello", got.out),
+          "status leaves out what is not for the caller", repr(got))
+    got = plain(world, bus, "status", "test.False")
+    check_match("Command: /bin/false .only systemd", got.out, "who can start /bin/false")
+
+
 @case("services that write rubbish")
 def _(world):
     rubbish = ["stderr", "\x1b]0;owned\x07\x1b[31mred\x1b[2J", "stderr-binary", "5000",
