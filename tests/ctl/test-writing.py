@@ -181,46 +181,47 @@ print -r -- "$line"
 """
 
 
-@case("completions")
-def _(world):
-    world.service("test.Alpha", "name test.Alpha")
-    world.service("test.Beta", "name test.Beta")
-    bus, _activator = world.both("signal")
+def ask_bash(world, bus, words):
+    done = subprocess.run(["bash", "-c", BASH.format(
+        file=SOURCE / "data/completions/bash", words=" ".join(f"'{w}'" for w in words),
+        count=len(words))], env=shell_env(world, bus), capture_output=True, check=False)
+    return done.stdout.decode().split(), done.stderr.decode()
 
-    def bash(*words):
-        done = subprocess.run(["bash", "-c", BASH.format(
-            file=SOURCE / "data/completions/bash", words=" ".join(f"'{w}'" for w in words),
-            count=len(words))], env=shell_env(world, bus), capture_output=True, check=False)
-        return done.stdout.decode().split(), done.stderr.decode()
 
-    def fish(*words):
-        script = f"source {SOURCE}/data/completions/fish; complete -C '{' '.join(words)}'"
-        done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True,
-                              env=shell_env(world, bus), check=False)
-        return [line.split("\t")[0] for line in done.stdout.decode().splitlines()], \
-            done.stderr.decode()
+def ask_fish(world, bus, words):
+    script = f"source {SOURCE}/data/completions/fish; complete -C '{' '.join(words)}'"
+    done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True,
+                          env=shell_env(world, bus), check=False)
+    return [line.split("\t")[0] for line in done.stdout.decode().splitlines()], \
+        done.stderr.decode()
 
-    def zsh(*words):
-        folder = world.path / "zsh"
-        folder.mkdir(exist_ok=True)
-        shutil.copy(SOURCE / "data/completions/zsh", folder / "_dbus-activatorctl")
-        done = subprocess.run(["zsh", "-f", "-c", ZSH.format(folder=folder, words=" ".join(words))],
-                              env={**shell_env(world, bus), "TERM": "dumb"}, capture_output=True,
-                              stdin=subprocess.DEVNULL, check=False)
-        return re.findall(r"[\w.-]+", done.stdout.decode(errors="replace")), done.stderr.decode()
 
-    for shell in (bash, fish, zsh):
-        if not shutil.which(shell.__name__):
-            check(True, f"{shell.__name__} # SKIP not installed")
-            continue
+def ask_zsh(world, bus, words):
+    folder = world.path / "zsh"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(SOURCE / "data/completions/zsh", folder / "_dbus-activatorctl")
+    done = subprocess.run(["zsh", "-f", "-c", ZSH.format(folder=folder, words=" ".join(words))],
+                          env={**shell_env(world, bus), "TERM": "dumb"}, capture_output=True,
+                          stdin=subprocess.DEVNULL, timeout=BOUND, check=False)
+    return re.findall(r"[\w.-]+", done.stdout.decode(errors="replace")), done.stderr.decode()
+
+
+for the_shell, the_ask in (("bash", ask_bash), ("fish", ask_fish), ("zsh", ask_zsh)):
+    @case(f"completions of {the_shell}")
+    def _(world, shell=the_shell, ask=the_ask):
+        if not shutil.which(shell):
+            raise Skip(f"{shell} is not installed")
+        world.service("test.Alpha", "name test.Alpha")
+        world.service("test.Beta", "name test.Beta")
+        bus, _activator = world.both("signal")
         for words, wanted, unwanted in (
                 (("status", "test."), {"test.Alpha", "test.Beta"}, {"list"}),
                 (("stop", "test.Al"), {"test.Alpha"}, {"test.Beta"}),
                 (("mon",), {"monitor"}, {"list"}), (("history", "--s"), {"--slowest"}, {"--all"}),
                 (("check", "--config"), {"--config-file"}, {"--names"})):
-            found, errors = shell("dbus-activatorctl", *words)
+            found, errors = ask(world, bus, ("dbus-activatorctl", *words))
             check(wanted <= set(found) and not unwanted & set(found) and not errors,
-                  f"{shell.__name__}: {' '.join(words)}", f"{found}\n{errors}")
+                  " ".join(words), f"{found}\n{errors}")
 
 
 main()
