@@ -14,9 +14,8 @@
  * signal dispositions and mask, umask, working directory, scheduling, timers are all set anew
  * before anything else happens, and the one argument has to be a valid bus name. There is no
  * option, no configuration file, no allocation whose size the caller chooses, no library but
- * libc, and no name service switch: the bus user is looked up in /etc/passwd itself, where the
- * account of a system daemon lies, so that neither modules named by a configuration nor a slow
- * directory service run inside a setuid program.
+ * libc, and no name service switch: the bus user is looked up in /etc/passwd itself, so that
+ * neither a module nor a slow directory service runs inside a setuid program.
  *
  * The real uid stays the caller's, or dbus-daemon could not kill the helper when its own limit
  * is over. So the bus user can stop or kill this process at each step; whatever must not be left
@@ -53,7 +52,6 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PROGRAM      "dbus-activator-launch-helper"
@@ -181,15 +179,17 @@ static void reset_descriptors(void)
         close(fd);
 }
 
-/* What else passes through execve() of a setuid program; best effort, as not every kernel has it.
- */
+/* What else passes through execve() of a setuid program; best effort: not every kernel has it. */
 static void reset_attributes(void)
 {
     const struct sched_param normal = {.sched_priority = 0};
+    const unsigned long never[8] = {0}; /* whatever the kernel's struct is */
     cpu_set_t cpus;
     int persona = personality(0xffffffff);
     int bits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
 
+    for (int timer = 0; timer < 3; timer++)
+        syscall(SYS_setitimer, timer, never, NULL);
     prctl(PR_SET_TSC, PR_TSC_ENABLE, 0, 0, 0); /* or reading the clock would be fatal */
     prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0); /* or the activator would come back to us */
     prctl(PR_SET_CHILD_REAPER, 0, 0, 0, 0);
@@ -200,7 +200,7 @@ static void reset_attributes(void)
         prctl(PR_SET_SECUREBITS, bits & 0xff, 0, 0, 0); /* the rest anybody may set for himself */
     if (persona > 0)
         personality((persona & 0xff) == PER_LINUX32 ? PER_LINUX32 : PER_LINUX);
-    sched_setscheduler(0, SCHED_OTHER, &normal);
+    syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &normal); /* musl's does nothing */
     setpriority(PRIO_PROCESS, 0, 0);
     if (sched_getaffinity(1, sizeof cpus, &cpus) == 0)
         sched_setaffinity(0, sizeof cpus, &cpus);
@@ -336,12 +336,10 @@ static void run_activator(int ready)
     char *environment[] = {(char *)"PATH=" DEFAULT_PATH, NULL};
     char *arguments[] = {(char *)ACTIVATOR, (char *)"--system", (char *)"--ready-fd", number, NULL};
     unsigned char failure[1 + sizeof(int)] = {'e'};
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
     snprintf(number, sizeof number, "%d", ready);
     signal(SIGPIPE, SIG_DFL);
     prlimit(0, RLIMIT_CORE, &core_found, NULL);
-    if (setsid() >= 0 && null >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1 &&
-        dup2(null, 2) == 2 && fcntl(ready, F_SETFD, 0) == 0)
+    if (setsid() >= 0 && fcntl(ready, F_SETFD, 0) == 0)
         execve(ACTIVATOR, arguments, environment);
     memcpy(failure + 1, &errno, sizeof errno);
     (void)!write(ready, failure, sizeof failure);
@@ -351,8 +349,7 @@ static void run_activator(int ready)
 static enum start_result await_ready(int ready, pid_t activator)
 {
     unsigned char answer[1 + sizeof(int)] = {0};
-    int reason = 0;
-    int status = 0;
+    int reason = 0, status = 0;
     ssize_t got = read(ready, answer, sizeof answer); /* no handler: no EINTR */
 
     if (got > 0 && answer[0] == '\n')
@@ -375,9 +372,10 @@ static enum start_result await_ready(int ready, pid_t activator)
 
 /* The process that starts the activator, for any number of helpers at once: the lock lets one
  * pass, the others find its activator listening. It is root's in every respect, so that the bus
- * user cannot stop it while it holds the lock, nor end it half way. As long as it only waits for
- * the lock it goes when its helper is killed; afterwards it stays until the activator is ready or
- * has failed, or the next helper would start another one beside it. */
+ * user cannot stop it while it holds the lock, nor end it half way; nor does it write to a
+ * descriptor of his (in a file system of his that would wait for him). While it waits for the lock
+ * it goes when its helper is killed; afterwards it stays until the activator is ready or has
+ * failed, or the next helper would start another one beside it. */
 static enum start_result starter(pid_t helper)
 {
     char parent[] = SYSTEM_RUNTIME_DIR;
@@ -391,6 +389,9 @@ static enum start_result starter(pid_t helper)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (getppid() != helper)
         return START_IMPOSSIBLE;
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    reset_descriptors();
     *strrchr(parent, '/') = '\0';
     int dir = open_trusted(parent, true);
     int lock =
@@ -528,8 +529,7 @@ static int ask(int fd, const char *name, pid_t parent)
 static int serve(const char *name)
 {
     pid_t parent = getppid();
-    unsigned misses = 0;
-    unsigned starts = 0;
+    unsigned misses = 0, starts = 0;
     bool left = false;
 
     for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -548,7 +548,7 @@ static int serve(const char *name)
             if (!left && starts++ < STARTS)
                 result = start_activator();
             if (result == START_IMPOSSIBLE || (left && misses >= PATIENCE) || starts > STARTS) {
-                say("[%s] no activator to ask", name);
+                say("[%s] no activator to ask (why is in syslog)", name);
                 return VERDICT_SETUP_FAILED;
             }
             misses = 0;

@@ -153,6 +153,11 @@ static void syslog_line(struct log *log, const char *text, size_t length)
         length = sizeof line - (size_t)head;
     memcpy(line + head, text, length);
     length += (size_t)head;
+    /* Not every log daemon masks what a terminal would obey. */
+    for (size_t i = (size_t)head; i < length; i++) {
+        if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f)
+            line[i] = '?';
+    }
     if (log->syslog >= 0 && send(log->syslog, line, length, MSG_NOSIGNAL) >= 0)
         return;
     if (log->syslog >= 0 && (errno == EAGAIN || errno == ENOBUFS || errno == EMSGSIZE))

@@ -50,8 +50,8 @@ def writes(world):
           "the helper says why, as an error", log.lines)
     check(any(f"dbus-activatord[{activators()[0]}]: " in x for x in log.read()),
           "the activator speaks there too", log.lines)
-    say(bus, "org.dba.Says", "<3>no-priority\x1b[2J")
-    heard(log, "<30>org.dba.Says: <3>no-priority\x1b[2J")
+    say(bus, "org.dba.Says", "<3>no-priority\t\x1b[2J\x7f")
+    heard(log, "<30>org.dba.Says: <3>no-priority\t?[2J?")
     stop_everything(world, bus)
     log.close()
 
