@@ -29,6 +29,7 @@
 #include "daemon/rooms/history.h"
 
 #include <glib.h>
+#include <sys/resource.h>
 
 #define ACTIVATOR_NAME "org.dbusactivator.Activator1"
 #define ACTIVATOR_PATH "/org/dbusactivator/Activator1"
@@ -59,8 +60,9 @@ struct options {
     char *start_limit_text;
     guint limit_burst;
     guint limit_seconds;
-    int log_max; /* bytes of one log file */
-    char **argv; /* to execute itself again */
+    int log_max;               /* bytes of one log file */
+    char **argv;               /* to execute itself again */
+    struct rlimit descriptors; /* as they were: for whatever is executed */
 };
 
 struct request;

@@ -252,6 +252,7 @@ static void execute_again(struct activator *a)
     }
     if (a->options->lifeline_fd >= 0)
         fcntl(a->options->lifeline_fd, F_SETFD, 0);
+    setrlimit(RLIMIT_NOFILE, &a->options->descriptors);
     execv(path, (char **)argv->pdata);
     g_critical("cannot execute %s: %s", path, g_strerror(errno));
 }
@@ -365,6 +366,14 @@ static int run_activator(struct activator *a)
     return a->exit_status;
 }
 
+/* Each run holds a connection: the usual soft limit is reached with a thousand services. */
+static void raise_descriptors(struct options *o)
+{
+    getrlimit(RLIMIT_NOFILE, &o->descriptors);
+    struct rlimit more = {o->descriptors.rlim_max, o->descriptors.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &more);
+}
+
 int main(int argc, char **argv)
 {
     struct options *o = g_new0(struct options, 1);
@@ -387,6 +396,7 @@ int main(int argc, char **argv)
     }
     if (!g_getenv("DBUS_ACTIVATOR_TOP_FD"))
         return execute_top(o);
+    raise_descriptors(o);
     if (o->lifeline_fd >= 0)
         fcntl(o->lifeline_fd, F_SETFD, FD_CLOEXEC);
     if (o->ready_fd >= 0)

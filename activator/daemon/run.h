@@ -56,7 +56,8 @@ struct run {
     guint start_timer;
     guint grace_timer;
     guint stop_timer;
-    guint stop_round;
+    guint stop_rounds, stop_idle; /* of SIGKILL; those of them in which nothing ended */
+    guint stop_gone;              /* n_gone at the last round */
     gboolean unborn; /* no reaper has it yet: its user is looked up, or it waits for one */
     struct user_lookup *lookup;
     guint32 uid, gid;

@@ -29,6 +29,7 @@ struct spawn {
     char **argv;
     char **envp;
     int lifeline;
+    const struct rlimit *descriptors;
     gboolean has_top;
     sigset_t mask;
     int error;
@@ -43,6 +44,7 @@ static int spare_child(void *data)
      * blocks what it handles itself, has been executed. */
     if (s->lifeline >= 0)
         fcntl(s->lifeline, F_SETFD, 0);
+    setrlimit(RLIMIT_NOFILE, s->descriptors);
     execve(s->path, s->argv, s->envp);
     s->error = errno;
     _exit(127);
@@ -244,6 +246,7 @@ static int spare_start(struct activator *a)
                       .argv = argv,
                       .envp = envp,
                       .lifeline = a->options->lifeline_fd,
+                      .descriptors = &a->options->descriptors,
                       .has_top = a->top != NULL};
     int result = program_path(PROGRAM_REAPER, path, sizeof path);
 

@@ -5,9 +5,13 @@
 
 #include <signal.h>
 
-/* Between two rounds of SIGKILL, and how many before it is given up. */
-#define ROUND_MS 250
-#define ROUNDS   20
+/* Between two rounds of SIGKILL, and how many before it is given up: in which none of the run's
+ * processes ended, and at all. Thousands take their time, and each walk over them takes time too:
+ * while they end, they are signalled in every fourth round only. */
+#define ROUND_MS    250
+#define ROUNDS      20
+#define ROUNDS_MOST (12 * ROUNDS)
+#define SELDOM      4
 
 struct stop {
     GPtrArray *ids; /* guint64 *, runs not over yet */
@@ -35,17 +39,23 @@ static gboolean on_round(gpointer data)
 {
     struct run *run = data;
 
+    gboolean moves = run->stop_rounds > 0 && run->n_gone != run->stop_gone;
+
     run->stop_timer = 0;
-    if (run->stop_round > ROUNDS) {
+    if (run->stop_idle > ROUNDS || run->stop_rounds > ROUNDS_MOST) {
         run->gave_up = TRUE;
         stop_note(run);
         return G_SOURCE_REMOVE;
     }
-    run->stop_round++;
-    /* A reaper that somebody stopped could not do its part. */
-    if (run->peer)
-        kill(run->reaper_pid, SIGCONT);
-    send_signal(run, SIGKILL, 0, FALSE);
+    run->stop_gone = run->n_gone;
+    run->stop_rounds++;
+    run->stop_idle += !moves;
+    if (!moves || run->stop_rounds % SELDOM == 0) {
+        /* A reaper that somebody stopped could not do its part. */
+        if (run->peer)
+            kill(run->reaper_pid, SIGCONT);
+        send_signal(run, SIGKILL, 0, FALSE);
+    }
     run->stop_timer = g_timeout_add(ROUND_MS, on_round, run);
     return G_SOURCE_REMOVE;
 }
@@ -56,7 +66,7 @@ void run_stop(struct run *run)
 
     run->stopping = TRUE;
     run->gave_up = FALSE;
-    run->stop_round = 0;
+    run->stop_rounds = run->stop_idle = 0;
     if (run->empty)
         return;
     if (run->stop_timer)

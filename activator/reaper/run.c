@@ -148,7 +148,9 @@ static void ended(struct run *r, const siginfo_t *info)
  * the kernel keeps their status for us. */
 static void reap(struct run *r)
 {
-    for (int n = 0; n < REAP_TURN && !events_full(&r->events); n++) {
+    int n = 0;
+
+    for (; n < REAP_TURN && !events_full(&r->events); n++) {
         siginfo_t info = {0};
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
             if (errno == EINTR)
@@ -164,7 +166,9 @@ static void reap(struct run *r)
         if (n == REAP_TURN - 1)
             loop_arm(&r->loop, &r->again, 0);
     }
-    if (!r->empty && r->kill_until > 0 && loop_now() < r->kill_until)
+    /* Not between thousands that have ended and are only to be waited for. */
+    bool all = n < REAP_TURN && !events_full(&r->events);
+    if (!r->empty && all && r->kill_until > 0 && loop_now() < r->kill_until)
         run_signal_all(r, SIGKILL, false, &(struct signalled){0});
     run_tell(r);
     run_leave_if_done(r);

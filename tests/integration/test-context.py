@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: MIT
 """What a service finds itself in."""
 import json
+import os
 import pathlib
+import resource
+import signal
 import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import *  # noqa: E402
 
+NAME = "org.dbusactivator.Activator1"
 DOORS = ("signal", "helper")
 
 
@@ -145,11 +149,13 @@ for the_door in DOORS:
 
 @case("what dbus-daemon and activator were started with does not leak")
 def _(world):
-    script = ("import os, signal, sys\n"
+    script = ("import os, resource, signal, sys\n"
               "os.dup2(os.open('/dev/zero', os.O_RDONLY), 77, inheritable=True)\n"
               "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
               "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGCHLD])\n"
               "os.umask(0o027)\n"
+              "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+              "resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))\n"
               "os.execv(sys.argv[1], sys.argv[1:])\n")
     wrapper = world.path / "untidy.py"
     wrapper.write_text(script)
@@ -159,13 +165,28 @@ def _(world):
                         f"{real('daemon/dbus-activatord')} \"$@\"\n")
     launcher.chmod(0o755)
     world.program = lambda name: launcher if "activatord" in name else real(name)
-    bus, _activator = world.both("signal")
+    bus, activator = world.both("signal")
     write_dumper(world, "test.A")
     world.served(bus, "test.A")
     c = context_of(world, bus, "test.A")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    check_equal(c["rlimits"]["nofile"][0], 200, "the soft limit of descriptors is the session's")
+    check_equal(resource.prlimit(activator.pid, resource.RLIMIT_NOFILE)[0], hard,
+                "the activator itself has the hard one, for as many services as may come")
     check_equal(sorted(c["fds"]), ["0", "1", "2"], "no stray descriptor")
     check_equal(int(c["SigBlk"], 16), 0, "no blocked signal")
     check_equal([n for n in range(1, 65) if bit(c["SigIgn"], n)], [13], "no ignored signal")
     check_equal(c["umask"], 0o027, "the umask is the session's")
+    # One that has executed itself does not take its own limit for the session's.
+    activator.expected_status = (-9,)
+    old = activator.top
+    kill_pid(old)
+    top = wait_for(lambda: parent_of(bus.owner_pid(NAME)) not in (0, old, os.getpid()) and
+                   parent_of(bus.owner_pid(NAME)), "the next top reaper")
+    write_dumper(world, "test.B")
+    world.served(bus, "test.B")
+    check_equal(context_of(world, bus, "test.B")["rlimits"]["nofile"][0], 200, "so it stays")
+    signal_pid(top, signal.SIGTERM)
+    wait_for(lambda: not alive(top), "the activator to leave")
 
 main()

@@ -5,12 +5,17 @@ import os
 import pathlib
 import re
 import resource
+import shutil
+import signal
 import socket
 import struct
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness import children, comm_of, wait_for  # noqa: E402
+from harness import (Skip, check_equal, children, comm_of, field_of, stays_true,  # noqa: E402
+                     wait_for)
 from harness.world import SOURCE  # noqa: E402
 
 _HEADER = (SOURCE / "activator/common/message.h").read_text()
@@ -167,3 +172,38 @@ def settled(activator):
 
     wait_for(look, "the activator to be at rest")
     return state["seen"]
+
+
+def traced(pids, output, seconds):
+    """System calls that ended while these processes were watched; None when they cannot be."""
+    argv = ["strace", "-f", "-qq", "-o", str(output)]
+    for pid in pids:
+        argv += ["-p", str(pid)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as strace:
+        def attached():
+            return strace.poll() is not None or \
+                all(int(field_of(p, "TracerPid") or 0) == strace.pid for p in pids)
+        wait_for(attached, "strace")
+        if strace.poll() is not None:
+            return None
+        # What the attaching itself brought about is over by then.
+        stays_true(lambda: True, 25)
+        begin = output.stat().st_size
+        time.sleep(seconds)
+        text = output.read_bytes()[begin:].decode(errors="replace")
+        strace.send_signal(signal.SIGINT)
+    return [line for line in text.splitlines() if not re.search(r"\+\+\+|resuming|detached", line)]
+
+
+def idle(world, bus, activator, names, seconds):
+    """Starts what does not run yet; then nothing makes a system call for so long."""
+    if not shutil.which("strace"):
+        raise Skip("there is no strace")
+    for name in names:
+        bus.start(name)
+    settled(activator)
+    parts = sorted({activator.top, activator.pid, *activator.reapers().values()})
+    calls = traced(parts, world.path / "strace", seconds)
+    if calls is None:
+        raise Skip("strace cannot attach")
+    check_equal(calls, [], f"{len(parts)} processes make no system call for {seconds} s")

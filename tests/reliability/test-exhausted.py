@@ -3,13 +3,11 @@
 """No descriptors, no processes, no room on the disk, parts that are held: callers get an answer,
 and when there is room again all is as before. Idle, nothing wakes up."""
 import os
-import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 from peers import *
 from harness import *
@@ -156,40 +154,10 @@ def _(world):
     works(world, bus, names, "after it")
 
 
-def traced(pids, output, seconds):
-    """System calls that ended while these processes were watched; None when they cannot be."""
-    argv = ["strace", "-f", "-qq", "-o", str(output)]
-    for pid in pids:
-        argv += ["-p", str(pid)]
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as strace:
-        def attached():
-            return strace.poll() is not None or \
-                all(int(field_of(p, "TracerPid") or 0) == strace.pid for p in pids)
-        wait_for(attached, "strace")
-        if strace.poll() is not None:
-            return None
-        # What the attaching itself brought about is over by then.
-        stays_true(lambda: True, 25)
-        begin = output.stat().st_size
-        time.sleep(seconds)
-        text = output.read_bytes()[begin:].decode(errors="replace")
-        strace.send_signal(signal.SIGINT)
-    return [line for line in text.splitlines() if not re.search(r"\+\+\+|resuming|detached", line)]
-
-
 @case("idle with 50 services")
 def _(world):
-    if not shutil.which("strace"):
-        raise Skip("there is no strace")
     bus, activator, names = start_world(world, 50)
-    for name in names[1:]:
-        bus.start(name)
-    settled(activator)
-    parts = [activator.top, activator.pid, *activator.reapers().values()]
-    calls = traced(sorted(set(parts)), world.path / "strace", 5)
-    if calls is None:
-        raise Skip("strace cannot attach")
-    check_equal(calls, [], f"{len(set(parts))} processes make no system call for 5 s")
+    idle(world, bus, activator, names, 5)
     stop_all(world, bus, names)
 
 main()
