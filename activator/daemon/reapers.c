@@ -241,7 +241,7 @@ static gboolean on_run_message(struct peer *p, struct message_reader *r)
         message_get_u32(r);
         if (!message_read_end(r))
             return FALSE;
-        run_signalled(p->a, cookie, signalled);
+        run_signalled(p->a, id, cookie, signalled);
         return TRUE;
     }
     return reapers_report(p->a, run, r);

@@ -58,6 +58,7 @@ struct run {
     guint stop_timer;
     guint stop_rounds, stop_idle; /* of SIGKILL; those of them in which nothing ended */
     guint stop_gone;              /* n_gone at the last round */
+    guint stop_open;              /* signals of the stop that the reaper has not answered */
     gboolean unborn; /* no reaper has it yet: its user is looked up, or it waits for one */
     struct user_lookup *lookup;
     guint32 uid, gid;
@@ -140,6 +141,7 @@ void stop_note(struct run *run);
 /* Sends a signal to every process of the run; done(FALSE) when nothing could be reached. */
 void run_signal(struct run *run, int number, void (*done)(gboolean reached, void *data),
                 void *data);
-void run_signalled(struct activator *a, guint32 cookie, guint32 signalled);
+/* The answer to a signal. Cookie 0: it was one of a stop. */
+void run_signalled(struct activator *a, guint64 id, guint32 cookie, guint32 signalled);
 /* Ends the kills that a vanished run will not answer. */
 void run_signals_over(struct run *run);

@@ -6,8 +6,9 @@
 #include <signal.h>
 
 /* Between two rounds of SIGKILL, and how many before it is given up: in which none of the run's
- * processes ended, and at all. Thousands take their time, and each walk over them takes time too:
- * while they end, they are signalled in every fourth round only. */
+ * processes ended although the last signal has gone out to all, and at all. Thousands take their
+ * time, and each walk over them takes time too: while they end, they are signalled in every fourth
+ * round only. */
 #define ROUND_MS    250
 #define ROUNDS      20
 #define ROUNDS_MOST (12 * ROUNDS)
@@ -33,6 +34,8 @@ static void send_signal(struct run *run, int number, guint32 cookie, gboolean an
     message_put_u32(&m, (guint32)number);
     message_put_u8(&m, and_continue ? 1 : 0);
     link_send(l, &m, NULL, 0);
+    if (!cookie)
+        run->stop_open++;
 }
 
 static gboolean on_round(gpointer data)
@@ -49,13 +52,12 @@ static gboolean on_round(gpointer data)
     }
     run->stop_gone = run->n_gone;
     run->stop_rounds++;
-    run->stop_idle += !moves;
-    if (!moves || run->stop_rounds % SELDOM == 0) {
-        /* A reaper that somebody stopped could not do its part. */
-        if (run->peer)
-            kill(run->reaper_pid, SIGCONT);
+    run->stop_idle += !moves && !run->stop_open;
+    /* A reaper that somebody stopped could not do its part. */
+    if (run->peer)
+        kill(run->reaper_pid, SIGCONT);
+    if (!run->stop_open && (!moves || run->stop_rounds % SELDOM == 0))
         send_signal(run, SIGKILL, 0, FALSE);
-    }
     run->stop_timer = g_timeout_add(ROUND_MS, on_round, run);
     return G_SOURCE_REMOVE;
 }
@@ -66,7 +68,7 @@ void run_stop(struct run *run)
 
     run->stopping = TRUE;
     run->gave_up = FALSE;
-    run->stop_rounds = run->stop_idle = 0;
+    run->stop_rounds = run->stop_idle = run->stop_open = 0;
     if (run->empty)
         return;
     if (run->stop_timer)
@@ -168,10 +170,13 @@ void run_signal(struct run *run, int number, void (*done)(gboolean reached, void
     send_signal(run, number, a->last_cookie, FALSE);
 }
 
-void run_signalled(struct activator *a, guint32 cookie, guint32 signalled)
+void run_signalled(struct activator *a, guint64 id, guint32 cookie, guint32 signalled)
 {
+    struct run *run = run_find(a, id);
     struct kill *k = g_hash_table_lookup(a->kills, GUINT_TO_POINTER(cookie));
 
+    if (!cookie && run && run->stop_open > 0)
+        run->stop_open--;
     if (!cookie || !k)
         return;
     g_hash_table_steal(a->kills, GUINT_TO_POINTER(cookie));

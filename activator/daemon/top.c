@@ -137,7 +137,7 @@ static gboolean on_report(struct activator *a, struct message_reader *r)
         guint32 signalled = message_get_u32(r);
         message_get_u32(r);
         if (message_read_end(r))
-            run_signalled(a, cookie, signalled);
+            run_signalled(a, id, cookie, signalled);
         return TRUE;
     }
     if (run)

@@ -185,9 +185,9 @@ void run_stop(struct run *run)
     must(run->stopping);
 }
 
-void run_signalled(struct activator *a, guint32 cookie, guint32 signalled)
+void run_signalled(struct activator *a, guint64 id, guint32 cookie, guint32 signalled)
 {
-    a->last_cookie = cookie ^ signalled;
+    a->last_cookie = (guint32)id ^ cookie ^ signalled;
 }
 
 void run_signals_over(struct run *run)
