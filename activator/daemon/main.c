@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <glib-unix.h>
 #include <limits.h>
+#include <malloc.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #define EXIT_USAGE 2
+#define LARGE      (64 * 1024)
 
 guint64 now_usec(void)
 {
@@ -387,6 +389,9 @@ int main(int argc, char **argv)
         printf("dbus-activatord %s\n", VERSION);
         return 0;
     }
+    /* Large and short-lived things are mapped and unmapped. Without a word the limit grows with the
+     * first of them, and they leave holes in the heap. */
+    mallopt(M_MMAP_THRESHOLD, LARGE);
     signal(SIGPIPE, SIG_IGN);
     /* Whoever wants to take over asks again; until there is a handler it must not kill. */
     signal(SIGUSR1, SIG_IGN);

@@ -157,7 +157,7 @@ static void hello_spare(struct peer *p, int fds[MESSAGE_MAX_FDS])
     start_with_spare(a);
 }
 
-static void tell_top(struct run *run, pid_t reaper, int pipe_fd)
+void reapers_tell_top(struct run *run, pid_t reaper, int pipe_fd)
 {
     char *note = run_note(run);
     char *log = log_path(run->a, run->service->name);
@@ -186,7 +186,7 @@ static gboolean hello_run(struct peer *p, guint64 id, const char *note, pid_t sp
     run->peer = p;
     run->reaper_pid = p->pid;
     g_hash_table_insert(a->by_pid, GINT_TO_POINTER(p->pid), run);
-    tell_top(run, p->pid, pipe_fd);
+    reapers_tell_top(run, p->pid, pipe_fd);
     if (spawned)
         run_spawned(run, spawned, time);
     if (run->stopping)
@@ -278,7 +278,7 @@ static void on_closed(struct link *l, const char *why, void *data)
         g_warning("connection of pid %d closed: %s", (int)pid, why);
     /* If it is dead, the top has to take over, also when it never heard of this run. */
     if (run && run->peer == p && !run->empty)
-        tell_top(run, pid, -1);
+        reapers_tell_top(run, pid, -1);
     peer_free(p);
     g_hash_table_remove(a->expected, GINT_TO_POINTER(pid));
     activator_start_step(a);

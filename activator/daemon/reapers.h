@@ -28,6 +28,9 @@ gboolean reapers_open(struct activator *a, GError **error);
 void reapers_close(struct activator *a);
 /* A report of a run, from its reaper or from the top. FALSE: malformed. */
 gboolean reapers_report(struct activator *a, struct run *run, struct message_reader *r);
+/* Which run this reaper has; the answer is MESSAGE_REAPER_GONE when it is dead. pipe_fd: the read
+ * end of its log pipe, borrowed, or -1. */
+void reapers_tell_top(struct run *run, pid_t reaper, int pipe_fd);
 /* Sends MESSAGE_SPAWN to an idle spare; the run has it then. */
 void reapers_dispatch(struct peer *spare, struct run *run);
 

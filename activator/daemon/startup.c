@@ -28,7 +28,20 @@ static gboolean on_start_wait(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* Each run reaper left a link runs/<id> -> <pid>.<start time>. */
+/* Its reaper died while there was no activator, and perhaps no top reaper either: the top says what
+ * there is of it, if only that nothing is known. */
+static void ask_for_dead(struct activator *a, guint64 id, pid_t pid, const char *note)
+{
+    const struct history_record *known = history_find(a->history, id);
+
+    if (!a->top || (known && known->ended))
+        return;
+    struct run *run = run_from_note(a, id, note);
+    if (run)
+        reapers_tell_top(run, pid, -1);
+}
+
+/* Each run reaper left a link runs/<id> -> "<pid>.<start time> <note>". */
 static void expect_reapers(struct activator *a)
 {
     char *path = runtime_dir_path(a, "runs");
@@ -37,7 +50,7 @@ static void expect_reapers(struct activator *a)
 
     while (folder && (name = g_dir_read_name(folder))) {
         char *link = g_build_filename(path, name, NULL);
-        char target[64] = "";
+        char target[PATH_MAX] = "";
         guint64 start = 0;
         guint64 wanted = 0;
         char *rest = NULL;
@@ -46,12 +59,13 @@ static void expect_reapers(struct activator *a)
         a->last_run_id = MAX(a->last_run_id, id);
         long pid = length > 0 ? strtol(target, &rest, 10) : 0;
         if (rest && *rest == '.')
-            wanted = g_ascii_strtoull(rest + 1, NULL, 10);
-        if (pid > 1 && process_parent((pid_t)pid, &start, NULL) != 0 &&
+            wanted = g_ascii_strtoull(rest + 1, &rest, 10);
+        char state = 0;
+        if (pid > 1 && process_parent((pid_t)pid, &start, &state) != 0 && state != 'Z' &&
             (wanted == 0 || wanted == start))
             g_hash_table_add(a->expected, GINT_TO_POINTER((pid_t)pid));
-        else
-            unlink(link);
+        else if (unlink(link) == 0 && pid > 1 && *rest == ' ')
+            ask_for_dead(a, id, (pid_t)pid, rest + 1);
         g_free(link);
     }
     if (folder)

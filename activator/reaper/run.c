@@ -32,12 +32,17 @@ static void record_name(const struct run *r, char name[40])
 static void record_write(const struct run *r)
 {
     char name[40];
-    char target[64];
     uint64_t start = 0;
+    /* Room that has been used before, for the sake of the pages. */
+    char *target = (char *)link_message()->data;
 
     process_parent(getpid(), &start, NULL);
     record_name(r, name);
-    snprintf(target, sizeof target, "%d.%llu", (int)getpid(), (unsigned long long)start);
+    /* With the note: it has to be known what ran here if nobody lives who could say it. */
+    int length =
+        snprintf(target, PATH_MAX, "%d.%llu %s", (int)getpid(), (unsigned long long)start, r->note);
+    if (length >= PATH_MAX)
+        snprintf(target, PATH_MAX, "%d.%llu", (int)getpid(), (unsigned long long)start);
     /* Without it the activator does not know to wait for us; it takes us all the same. */
     int result = symlinkat(target, r->folder, name);
     (void)result;

@@ -52,7 +52,8 @@ def life_of_a_run(a):
     before = time.time() * 1e6
     p, c = a.sh('echo $$; exit 0', run=12345678901234567890, log=a.folder + '/log')
     spawned = c.expect(SPAWNED)
-    assert os.readlink(a.folder + '/runs/12345678901234567890').startswith('%d.' % p.pid)
+    record = os.readlink(a.folder + '/runs/12345678901234567890')
+    assert record.startswith('%d.' % p.pid) and record.endswith(' a note'), record
     got = c.until_empty(ack=False)
     assert [m.type for m in got] == [EXIT, EMPTY] and [m.seq for m in got] == [1, 2]
     end = got[0]
@@ -230,7 +231,7 @@ def what_a_daemon_leaves_is_owned(a):
         got.append(c.expect(EXIT))
     assert got[-1].first and not got[-1].adopted
     wait_for(lambda: stat(pid).parent == p.pid, 'adoption')
-    for child in below(pid):
+    for child in wait_for(lambda: below(pid), 'its child'):
         os.kill(child, signal.SIGKILL)
     got += c.until_empty()
     daemon = [m for m in got if m.type == EXIT and m.pid == pid][0]
@@ -290,7 +291,7 @@ def reconnects_and_tells_again(a):
     a.listen()
     c = a.accept()
     hello = c.expect(HELLO)
-    assert (hello.role, hello.run, hello.pid) == (RUN, 1, p.pid) and not c.fds
+    assert (hello.role, hello.run, hello.pid) == (RUN, 1, p.pid) and len(c.fds) == 1
     assert hello.note == 'opaque \xff'.encode() and hello.spawned == spawned.pid
     assert hello.time == spawned.time
     assert c.expect(EXIT).seq == 1

@@ -362,9 +362,20 @@ def _(world):
         kill_pid(pid)
     activator.wait_end()
     wait_for(lambda: not alive(victims[0]), "the activator's end")
+    # One that dies while nobody is there takes along who its processes were.
+    lost = NAMES[0]
+    kill_pid(before[lost]["ReaperPID"])
     check_equal(set(pids_with("test-service")), pids, "services live")
     world.activator(bus)
-    for name in NAMES:
+    check_settles(lambda: [(e.get("MainPID"), e.get("ExitHow"))
+                           for e in history_of(world, bus, lost)],
+                  [(before[lost]["MainPID"], "unknown")], "its run is said to be over")
+    check_settles(lambda: [world.fields(bus, lost).get(k)
+                           for k in ("State", "Managed", "NRuns", "MainPID")],
+                  ["running", False, 0, before[lost]["MainPID"]], "and its service to be nobody's")
+    for pid in pids_with(f"name {lost}"):
+        kill_pid(pid)
+    for name in NAMES[1:]:
         check_settles(lambda n=name: short(world, bus, n),
                       ("running", before[name]["MainPID"], before[name]["Run"]),
                       f"{name}: as the same run")

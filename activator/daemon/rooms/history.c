@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -180,6 +181,9 @@ static int compact(struct history *h)
     }
     g_string_free(text, TRUE);
     g_free(fresh);
+    /* That was the largest this process ever asks for, and it comes again after more than a
+     * thousand runs: until then, and for what those have scattered, nobody needs the memory. */
+    malloc_trim(0);
     return result;
 }
 
