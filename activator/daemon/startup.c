@@ -64,7 +64,7 @@ static void expect_reapers(struct activator *a)
         if (pid > 1 && process_parent((pid_t)pid, &start, &state) != 0 && state != 'Z' &&
             (wanted == 0 || wanted == start))
             g_hash_table_add(a->expected, GINT_TO_POINTER((pid_t)pid));
-        else if (unlink(link) == 0 && pid > 1 && *rest == ' ')
+        else if (unlink(link) == 0 && pid > 1 && rest && *rest == ' ')
             ask_for_dead(a, id, (pid_t)pid, rest + 1);
         g_free(link);
     }

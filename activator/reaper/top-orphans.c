@@ -15,7 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MANY 200
+#define MANY     200
+#define READ_ALL 1024
 
 /* --- dead reapers ----------------------------------------------------------------------- */
 
@@ -100,6 +101,10 @@ static bool is_coming(const struct top *t, const struct process_stat *s)
     struct stat own;
     struct stat other;
 
+    /* One that has died already shows only its name. */
+    if (s->zombie)
+        return read_text(pid, "comm", text, sizeof text) &&
+               (strcmp(text, "dbus-activator-\n") == 0 || strcmp(text, "dbus-activatord\n") == 0);
     snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
     if (stat(path, &other) < 0)
         return false;
@@ -227,12 +232,17 @@ static void give(struct top *t, const struct process_stat *s, struct top_run *ru
 static void give_all(struct top *t, const struct process_tree *tree)
 {
     for (int round = 0; round < 2; round++) {
+        t->undecided = 0;
         for (size_t i = 0; i < tree->count; i++) {
             const struct top_known *old = top_known_find(t, tree->list[i].pid);
             struct process_stat s;
             if ((old && old->child && old->start == tree->list[i].start) ||
-                !process_stat_read(tree->list[i].pid, &s) || is_coming(t, &s))
+                !process_stat_read(tree->list[i].pid, &s))
                 continue;
+            if (is_coming(t, &s)) {
+                t->undecided += !s.zombie;
+                continue;
+            }
             struct top_run *run = whose(t, &s, round == 0);
             if (run || round == 1)
                 give(t, &s, run);
@@ -283,7 +293,7 @@ static void settle(struct top *t)
             continue;
         run->fresh = false;
         /* An ordinary spare. */
-        if (run->id == 0 && run->nchildren == 0) {
+        if (run->id == 0 && run->nchildren == 0 && t->undecided == 0) {
             top_run_forget(t, run);
             continue;
         }
@@ -316,6 +326,13 @@ void top_scan(struct top *t)
     do {
         process_tree_clear(&tree);
         process_tree_children(&tree, getpid(), is_known, t);
+        /* What is in the list was spawned by a reaper that was announced before it was told to:
+         * with what has arrived read, its run is known. */
+        if (!t->scanning) {
+            t->scanning = true;
+            link_read(&t->link, READ_ALL);
+            t->scanning = false;
+        }
     } while (mark_dead(t));
     take_over(t);
     give_all(t, &tree);

@@ -20,6 +20,8 @@
 #define GOOD_AFTER    1000
 #define REAP_TURN     256
 #define READ_TURN     1024
+#define LOOKS         100
+#define LOOK_MS       10
 /* When all else is gone, reapers may still write down what their services said last. */
 #define REAPER_GRACE 300
 
@@ -265,11 +267,16 @@ static bool reap_one(struct top *t)
     return true;
 }
 
-static void look_after(const struct top *t, struct top_run *run)
+static void look_after(struct top *t, struct top_run *run)
 {
     if (run->empty)
         return;
-    if (run->nchildren == 0) {
+    /* A reaper that was killed between fork and exec of the program has left a child that looks
+     * like a reaper still. It is as good as there. */
+    if (run->nchildren == 0 && t->undecided > 0 && run->waited < LOOKS) {
+        run->waited++;
+        loop_arm(&t->loop, &t->again, LOOK_MS);
+    } else if (run->nchildren == 0) {
         run->empty = true;
         top_run_log_catch_up(run);
         events_empty(&run->events);

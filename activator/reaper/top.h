@@ -52,6 +52,7 @@ struct top_run {
     bool news;      /* it may have children that were not told on this connection */
     bool empty;
     size_t nchildren;    /* of it, that are our children */
+    unsigned waited;     /* looks at undecided children before it is said to be empty */
     uint64_t kill_until; /* ms: see KILL_AGAIN */
     struct loop_source pipe;
     struct events events;
@@ -101,6 +102,8 @@ struct top {
     size_t known_room;
     uint64_t snapshot; /* ms: of the last */
     bool replaying;
+    bool scanning;    /* top_scan() reads the activator's words */
+    size_t undecided; /* children that may be spares, or programs of a dead reaper before exec */
     size_t nanswers;
     struct {
         uint64_t run;

@@ -12,6 +12,7 @@ from harness import (DBusError, Failure, alive, argv_of, below, check, check_equ
 NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
 SHAPES = ("name {0}", "daemonize name {0}", "fork-exit 0 name {0}", "children 1 name {0}",
           "daemonize orphans 1 name {0}")
+SIZES = (1, 1, 1, 2, 2)
 
 
 class Storm:
@@ -157,6 +158,19 @@ class Storm:
 
     def pids_of(self, name):
         return {p[0] for p in self.ask("ListProcesses", "(s)", name)}
+
+    def all_of(self, names):
+        """The processes of each, as many as it is to have: parents of daemons may leave after the
+        names were taken."""
+        found = {}
+        wanted = {n: SIZES[self.names.index(n) % len(SIZES)] for n in names}
+
+        def complete():
+            found.update((n, self.pids_of(n)) for n in names)
+            return {n: len(p) for n, p in found.items()} == wanted
+
+        wait_for(complete, lambda: f"{wanted} processes: {found}")
+        return found
 
     def all_owned(self, names, when):
         """Every process of a test service belongs to a run of a service."""
@@ -321,7 +335,7 @@ def storm_reapers(world, count, crowd=10, early=False):
         names = storm.random.sample(storm.names, crowd)
         storm.start_all(names, disturb_starts)
         found = storm.note_runs(names)
-        before = {n: storm.pids_of(n) for n in names}
+        before = storm.all_of(names)
         for number in range(crowd):
             disturb(number)
         storm.serving()
