@@ -210,6 +210,8 @@ static gboolean on_hello(struct peer *p, struct message_reader *r, int fds[MESSA
     g_clear_handle_id(&p->silence, g_source_remove);
     if (kind)
         p->a->kind = kind;
+    if (role == REAPER_SPARE && !spares_is_ours(p->a, p->pid))
+        return FALSE;
     if (role == REAPER_SPARE) {
         hello_spare(p, fds);
         return TRUE;

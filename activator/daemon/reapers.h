@@ -52,6 +52,8 @@ void top_ask_spare(struct activator *a, const char *program);
 
 /* spares.c */
 void spares_want(struct activator *a);
+/* Whether pid is a child of the top reaper, as each spare is (without one, of ours). */
+gboolean spares_is_ours(struct activator *a, pid_t pid);
 void spares_came(struct activator *a, pid_t pid);
 /* The top has forked the spare pid, or could not (pid 0, errno). */
 void spares_answered(struct activator *a, pid_t pid, int number);

@@ -7,6 +7,7 @@
 #include "daemon/reapers.h"
 
 #include "common/child-reaper.h"
+#include "common/process-tree.h"
 #include "common/programs.h"
 
 #include <errno.h>
@@ -286,6 +287,13 @@ void spares_want(struct activator *a)
         if (a->spares_asked == 0)
             a->spares_complained = FALSE;
     }
+}
+
+gboolean spares_is_ours(struct activator *a, pid_t pid)
+{
+    pid_t parent = process_parent(pid, NULL, NULL);
+
+    return parent == getpid() || (a->top && parent == a->top->pid);
 }
 
 void spares_came(struct activator *a, pid_t pid)
