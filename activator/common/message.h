@@ -71,6 +71,11 @@ enum message_type {
     /* top reaper only: u32 pid or 0, u32 errno: answer to each MESSAGE_TOP_SPARE. */
     MESSAGE_SPARED = 10,
 
+    /* spare only: u32 pid, u32 errno: answer to MESSAGE_COPY; pid 0: could not. Descriptors: the
+     * activator's end of the new spare's connection, the read end of its log pipe. No hello comes
+     * on that connection. */
+    MESSAGE_COPIED = 11,
+
     /* --- the activator speaks to a reaper --------------------------------------------- */
 
     /* u64 run, string bus name, string note, u32 flags (enum spawn_flags), u32 uid, u32 gid,
@@ -86,6 +91,9 @@ enum message_type {
     /* u64 run, u32 cookie, u32 signal, u8 and_continue: send to every process of the run
      * (never to the reaper itself); 0 only counts. */
     MESSAGE_SIGNAL = 22,
+
+    /* (no field) to a spare: make another one of yourself. */
+    MESSAGE_COPY = 23,
 
     /* --- the activator speaks to the top reaper --------------------------------------- */
 

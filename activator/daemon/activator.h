@@ -106,6 +106,10 @@ struct activator {
     GHashTable *spares_coming; /* pid -> struct coming of spares.c */
     guint spares_asked;        /* of the top, not answered yet */
     guint spares_late;         /* timer of these */
+    struct peer *mould;        /* a spare that makes the others; not among the idle */
+    guint copies_asked;        /* of it, not answered yet */
+    guint mould_late;          /* timer of these */
+    gboolean no_copies;        /* it cannot */
     guint spares_failed;
     guint spares_retry;
     gboolean spares_complained;

@@ -3,6 +3,7 @@
 
 #include "common/block.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -53,6 +54,7 @@ void peer_free(struct peer *p)
         g_source_remove(p->silence);
     g_hash_table_remove(a->peers, p);
     g_queue_remove(a->idle_spares, p);
+    spares_forget_mould(a, p);
     struct run *run = run_find(a, p->run_id);
     if (run && run->peer == p)
         run->peer = NULL;
@@ -143,6 +145,8 @@ gboolean reapers_report(struct activator *a, struct run *run, struct message_rea
     }
 }
 
+static const struct link_handler handler;
+
 /* --- a reaper's connection -------------------------------------------------------------- */
 
 static void hello_spare(struct peer *p, int fds[MESSAGE_MAX_FDS])
@@ -150,11 +154,39 @@ static void hello_spare(struct peer *p, int fds[MESSAGE_MAX_FDS])
     struct activator *a = p->a;
 
     p->kind = PEER_SPARE;
-    spares_came(a, p->pid);
     if (fds[0] >= 0)
         top_tell_reaper(a, p->pid, NULL, "", "", fds[0]);
+    spares_came(a, p);
+}
+
+static gboolean on_copied(struct peer *mould, struct message_reader *r, int fds[MESSAGE_MAX_FDS])
+{
+    struct activator *a = mould->a;
+    guint32 pid = message_get_u32(r);
+    guint32 number = message_get_u32(r);
+
+    if (!message_read_end(r) || mould != a->mould)
+        return FALSE;
+    /* We are at our limit of descriptors; the copy finds its connection closed and leaves. */
+    if (pid != 0 && fds[1] < 0) {
+        pid = 0;
+        number = EMFILE;
+    }
+    spares_copied(a, (int)number);
+    /* A copy whose connection nobody takes leaves. */
+    if (pid == 0 || a->leaving)
+        return TRUE;
+    struct peer *p = peer_new(a, fds[0], &handler, PEER_SPARE);
+    fds[0] = -1;
+    if (!p)
+        return TRUE;
+    /* The connection was made by the mould. */
+    p->pid = p->link->pid = (pid_t)pid;
+    g_clear_handle_id(&p->silence, g_source_remove);
+    top_tell_reaper(a, p->pid, NULL, "", "", fds[1]);
     g_queue_push_tail(a->idle_spares, p);
     start_with_spare(a);
+    return TRUE;
 }
 
 void reapers_tell_top(struct run *run, pid_t reaper, int pipe_fd)
@@ -258,6 +290,8 @@ static void on_message(struct link *l, struct message_reader *r, int fds[MESSAGE
     (void)l;
     if (r->type == MESSAGE_HELLO)
         good = on_hello(p, r, fds);
+    else if (r->type == MESSAGE_COPIED)
+        good = on_copied(p, r, fds);
     else if (r->type == MESSAGE_REPLAYED)
         on_replayed(p);
     else
@@ -281,10 +315,14 @@ static void on_closed(struct link *l, const char *why, void *data)
     /* If it is dead, the top has to take over, also when it never heard of this run. */
     if (run && run->peer == p && !run->empty)
         reapers_tell_top(run, pid, -1);
+    gboolean lost = spares_lost(a, p);
     peer_free(p);
     g_hash_table_remove(a->expected, GINT_TO_POINTER(pid));
     activator_start_step(a);
-    spares_want(a);
+    if (lost)
+        spares_died(a);
+    else
+        spares_want(a);
 }
 
 static const struct link_handler handler = {.message = on_message, .closed = on_closed};

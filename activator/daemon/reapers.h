@@ -54,9 +54,18 @@ void top_ask_spare(struct activator *a, const char *program);
 void spares_want(struct activator *a);
 /* Whether pid is a child of the top reaper, as each spare is (without one, of ours). */
 gboolean spares_is_ours(struct activator *a, pid_t pid);
-void spares_came(struct activator *a, pid_t pid);
+/* A spare has said hello. */
+void spares_came(struct activator *a, struct peer *p);
 /* The top has forked the spare pid, or could not (pid 0, errno). */
 void spares_answered(struct activator *a, pid_t pid, int number);
+/* The mould has made one (number 0), or could not (errno). */
+void spares_copied(struct activator *a, int number);
+/* The connection of this peer is over. TRUE: a spare that was wanted will not come, call
+ * spares_died() when the peer is freed. */
+gboolean spares_lost(struct activator *a, const struct peer *p);
+void spares_died(struct activator *a);
+/* The peer goes; does nothing when it was not the mould. */
+void spares_forget_mould(struct activator *a, const struct peer *p);
 void spares_close(struct activator *a);
 /* Where a service's log lies; g_free(). */
 char *log_path(struct activator *a, const char *name);

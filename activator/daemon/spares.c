@@ -2,7 +2,8 @@
 /* Warm reapers. Each is a child of the top reaper from the start, so that a restart of the
  * activator changes nothing in the tree, and says hello when it is ready. It is cloned as a sibling
  * (CLONE_PARENT), or forked by the top where the kernel has lineage: there the creator counts, and
- * only what the reaper above forks itself can be told from all the others for ever. */
+ * only what the reaper above forks itself can be told from all the others for ever. Without
+ * lineage the first one is a mould: it makes the others, as copies of itself. */
 #include "daemon/fd-watch.h"
 #include "daemon/reapers.h"
 
@@ -24,6 +25,8 @@
 #define COMING_MAX 8
 /* A top reaper that has not answered for so long is held or very busy: it holds up nobody. */
 #define TOP_LATE_MS 1000
+/* The same for the spare that makes the others; it takes a thousandth of that. */
+#define MOULD_LATE_MS 1000
 
 struct spawn {
     char *path;
@@ -95,11 +98,12 @@ static void coming_free(gpointer data)
 
 static guint under_way(struct activator *a)
 {
-    return a->spares_asked + (a->spares_coming ? g_hash_table_size(a->spares_coming) : 0);
+    return a->spares_asked + a->copies_asked +
+           (a->spares_coming ? g_hash_table_size(a->spares_coming) : 0);
 }
 
-/* It died on its way: the runs that wait get another chance, a bounded number of times. */
-static void spare_died(struct activator *a)
+/* One died on its way: the runs that wait get another chance, a bounded number of times. */
+void spares_died(struct activator *a)
 {
     if (++a->spares_failed < 3) {
         spares_want(a);
@@ -118,7 +122,7 @@ static void on_coming_end(int fd, uint32_t events, void *data)
     (void)fd;
     (void)events;
     g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(c->pid));
-    spare_died(a);
+    spares_died(a);
 }
 
 /* 0 or a negative errno, -ESRCH when it is dead already. */
@@ -229,9 +233,76 @@ void spares_answered(struct activator *a, pid_t pid, int number)
         return;
     int result = coming_watch(a, pid);
     if (result == -ESRCH)
-        spare_died(a);
+        spares_died(a);
     else if (result < 0)
         cannot_start(a, -result);
+}
+
+/* --- by a mould --------------------------------------------------------------------------- */
+
+static gboolean take_mould(struct activator *a, struct peer *p)
+{
+    if (a->mould || a->no_copies || a->leaving || founds_lineages(a))
+        return FALSE;
+    a->mould = p;
+    spares_want(a);
+    return TRUE;
+}
+
+void spares_forget_mould(struct activator *a, const struct peer *p)
+{
+    if (a->mould != p)
+        return;
+    a->mould = NULL;
+    a->copies_asked = 0;
+    g_clear_handle_id(&a->mould_late, g_source_remove);
+}
+
+/* Somebody has stopped it: those who wait get a reaper that is executed. */
+static gboolean on_mould_late(gpointer data)
+{
+    struct activator *a = data;
+
+    a->mould_late = 0;
+    g_warning("the reaper that makes spares does not answer: another one is started");
+    peer_free(a->mould);
+    spares_want(a);
+    return G_SOURCE_REMOVE;
+}
+
+static void ask_mould(struct activator *a)
+{
+    static struct message m;
+
+    message_begin(&m, MESSAGE_COPY);
+    link_send(a->mould->link, &m, NULL, 0);
+    a->copies_asked++;
+    if (!a->mould_late)
+        a->mould_late = g_timeout_add(MOULD_LATE_MS, on_mould_late, a);
+}
+
+void spares_copied(struct activator *a, int number)
+{
+    struct peer *mould = a->mould;
+
+    g_clear_handle_id(&a->mould_late, g_source_remove);
+    if (a->copies_asked > 0)
+        a->copies_asked--;
+    if (a->copies_asked > 0)
+        a->mould_late = g_timeout_add(MOULD_LATE_MS, on_mould_late, a);
+    if (number == 0) {
+        a->spares_failed = 0;
+        a->spares_complained = FALSE;
+    } else if (number == ENOSYS || number == EPERM || number == EINVAL) {
+        /* An old kernel, a container or valgrind: each is executed then. */
+        g_info("no copies of reapers: %s", g_strerror(number));
+        a->no_copies = TRUE;
+        spares_forget_mould(a, mould);
+        g_queue_push_tail(a->idle_spares, mould);
+        start_with_spare(a);
+    } else {
+        cannot_start(a, number);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------- */
@@ -278,6 +349,10 @@ void spares_want(struct activator *a)
     if (a->leaving || a->spares_retry || !a->reapers)
         return;
     for (; have < wanted; have++) {
+        if (a->mould && !founds_lineages(a)) {
+            ask_mould(a);
+            continue;
+        }
         int result = spare_start(a);
         if (result < 0) {
             cannot_start(a, -result);
@@ -296,11 +371,23 @@ gboolean spares_is_ours(struct activator *a, pid_t pid)
     return parent == getpid() || (a->top && parent == a->top->pid);
 }
 
-void spares_came(struct activator *a, pid_t pid)
+void spares_came(struct activator *a, struct peer *p)
 {
-    a->spares_failed = 0;
     if (a->spares_coming)
-        g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(pid));
+        g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(p->pid));
+    if (take_mould(a, p))
+        return;
+    a->spares_failed = 0;
+    g_queue_push_tail(a->idle_spares, p);
+    start_with_spare(a);
+}
+
+gboolean spares_lost(struct activator *a, const struct peer *p)
+{
+    gboolean coming =
+        a->spares_coming && g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(p->pid));
+
+    return coming || (a->mould == p && a->copies_asked > 0);
 }
 
 void spares_close(struct activator *a)
@@ -314,4 +401,6 @@ void spares_close(struct activator *a)
     /* A spare leaves when its connection closes. */
     while ((p = g_queue_peek_head(a->idle_spares)))
         peer_free(p);
+    if (a->mould)
+        peer_free(a->mould);
 }

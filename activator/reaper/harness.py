@@ -22,7 +22,8 @@ BOUND = 60.0
 MAGIC = 0x31414244
 HELLO, REPLAYED, SPAWNED, SPAWN_FAILED, EXIT, EMPTY, SIGNALLED, REAPER_GONE, \
     ORPHANS = range(1, 10)
-SPAWN, ACK, SIGNAL = 20, 21, 22
+COPIED = 11
+SPAWN, ACK, SIGNAL, COPY = 20, 21, 22, 23
 TOP_REAPER, TOP_SERVING, TOP_STOP_ALL = 30, 31, 32
 REFUSED = 50
 SPARE, RUN, TOP = 0, 1, 2
@@ -44,6 +45,7 @@ FIELDS = {
     EMPTY: 'run:Q seq:Q time:Q',
     SIGNALLED: 'run:Q cookie:I signalled:I left:I',
     ORPHANS: 'run:Q orphans:o',
+    COPIED: 'pid:I errno:I',
     REAPER_GONE: 'run:Q reaper:I how:B status:I left:I last:Q note:s spawned:I',
 }
 
@@ -210,6 +212,17 @@ class Activator:
         assert hello.role == SPARE and hello.pid == p.pid and hello.run == 0
         assert len(c.fds) == 1
         return p, c, hello
+
+    def copy(self, mould):
+        """One more spare, made by this one's connection: (pid, connection)."""
+        mould.send(COPY)
+        m = mould.expect(COPIED)
+        assert m.errno == 0 and m.pid > 0, m
+        fds, mould.fds = mould.fds[-2:], mould.fds[:-2]
+        c = Connection(socket.socket(fileno=fds[0]))
+        c.fds.append(fds[1])
+        self.connections.append(c)
+        return m.pid, c
 
     def run(self, argv, run=1, start=None, memfd=False, **kw):
         """A spare that was given a run: (process, connection)."""

@@ -81,6 +81,10 @@ static void on_up(void *data)
     struct run *r = data;
     int fd = r->log.pipe;
 
+    /* It was announced by its mould. */
+    if (r->is_copy && r->id == 0)
+        return;
+
     message_begin(link_message(), MESSAGE_HELLO);
     message_put_u8(link_message(), r->id ? REAPER_RUN : REAPER_SPARE);
     message_put_u32(link_message(), (uint32_t)getpid());
@@ -128,6 +132,12 @@ static void take_spawn(struct run *r, struct message_reader *m, int fds[MESSAGE_
     link_trim();
 }
 
+static void take_copy(struct run *r, const struct message_reader *m)
+{
+    if (message_read_end(m) && r->id == 0)
+        spare_copy(r);
+}
+
 static void take_signal(struct run *r, struct message_reader *m)
 {
     struct signalled count = {0};
@@ -173,6 +183,9 @@ static void on_message(void *data, struct message_reader *m, int fds[MESSAGE_MAX
     switch (m->type) {
     case MESSAGE_SPAWN:
         take_spawn(r, m, fds);
+        break;
+    case MESSAGE_COPY:
+        take_copy(r, m);
         break;
     case MESSAGE_SIGNAL:
         take_signal(r, m);

@@ -256,38 +256,42 @@ void run_begin(struct run *r, const struct spawn_request *q)
     run_tell(r);
 }
 
-static int get_ready(struct run *r, const struct options *o)
+int run_get_ready(struct run *r, const int log[2], int lifeline)
 {
-    int fds[2];
     sigset_t found;
     int result = loop_init(&r->loop);
 
     if (result < 0)
         return result;
-    signals_default(false);
     int fd = signals_take(&found);
     r->signals.data = r;
     r->signals.ready = on_signal;
     result = fd < 0 ? fd : loop_add(&r->loop, &r->signals, fd, EPOLLIN);
     if (result < 0)
         return result;
-    r->folder = open(o->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (r->folder < 0 || pipe2(fds, O_CLOEXEC) < 0)
-        return -errno;
     /* Reading never blocks; the service's own end is an ordinary blocking one. */
-    fcntl(fds[0], F_SETFL, O_NONBLOCK);
-    r->log.pipe = fds[0];
-    r->ready.log_write = fds[1];
+    fcntl(log[0], F_SETFL, O_NONBLOCK);
+    r->log.pipe = log[0];
+    r->ready.log_write = log[1];
     r->pipe.data = r;
     r->pipe.ready = on_pipe;
-    result = loop_add(&r->loop, &r->pipe, fds[0], EPOLLIN);
-    if (result == 0)
-        result = spawn_prepare(&r->ready);
-    if (result == 0 && o->lifeline >= 0) {
+    result = loop_add(&r->loop, &r->pipe, log[0], EPOLLIN);
+    return result < 0 ? result
+                      : lifeline_watch(&r->lifeline, &r->loop, lifeline, on_session_over, r);
+}
+
+static int get_ready(struct run *r, const struct options *o)
+{
+    int log[2];
+
+    signals_default(false);
+    if (o->lifeline >= 0)
         descriptor_own(o->lifeline);
-        result = lifeline_watch(&r->lifeline, &r->loop, o->lifeline, on_session_over, r);
-    }
-    return result;
+    r->folder = open(o->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (r->folder < 0 || pipe2(log, O_CLOEXEC) < 0)
+        return -errno;
+    int result = run_get_ready(r, log, o->lifeline);
+    return result < 0 ? result : spawn_prepare(&r->ready);
 }
 
 int spare_main(const struct options *o)

@@ -34,8 +34,10 @@ struct run {
     int kind;   /* enum child_reaper_kind */
     int folder; /* the runtime directory */
 
-    uint64_t id; /* 0: a spare */
-    pid_t pid;   /* of the spawned process, 0: it could not be spawned */
+    uint64_t id;  /* 0: a spare */
+    bool is_copy; /* of a mould, which has announced it */
+    bool is_mould;
+    pid_t pid; /* of the spawned process, 0: it could not be spawned */
     uint64_t time;
     struct spawn_failure failure;
     bool spawn_told;  /* MESSAGE_SPAWNED went out */
@@ -57,7 +59,14 @@ extern const struct link_handler run_link_handler;
 /* Tells the activator what it does not know yet, as far as the socket takes it. */
 void run_tell(struct run *r);
 
+/* copy.c: the activator asked for one more spare: this process makes one of itself. Returns in
+ * both; the link is another one in the copy. */
+void spare_copy(struct run *r);
+
 /* run.c */
+/* Loop, signals, log pipe and lifeline (-1: none) of a process that is about to wait as a spare.
+ * 0 or a negative errno. */
+int run_get_ready(struct run *r, const int log[2], int lifeline);
 void run_begin(struct run *r, const struct spawn_request *q);
 void run_acknowledge(struct run *r, uint64_t seq);
 void run_signal_all(void *data, int signal, bool and_continue, struct signalled *count);

@@ -223,6 +223,13 @@ static int child_main(void *data)
 
 /* --- the parent ------------------------------------------------------------------------- */
 
+static int share_failure(struct spawn_ready *s)
+{
+    s->failure =
+        mmap(NULL, sizeof *s->failure, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return s->failure == MAP_FAILED ? -errno : 0;
+}
+
 int spawn_prepare(struct spawn_ready *s)
 {
     char text[16] = "";
@@ -236,9 +243,13 @@ int spawn_prepare(struct spawn_ready *s)
         close(fd);
         s->reset_oom = length > 0 && text[0] == '-';
     }
-    s->failure =
-        mmap(NULL, sizeof *s->failure, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return s->failure == MAP_FAILED ? -errno : 0;
+    return share_failure(s);
+}
+
+int spawn_prepare_copy(struct spawn_ready *s)
+{
+    munmap(s->failure, sizeof *s->failure);
+    return share_failure(s);
 }
 
 /* Starts child_main() and returns when it has executed the program or ended. The reaper has no

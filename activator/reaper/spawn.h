@@ -50,6 +50,8 @@ void spawn_forget(void);
 
 /* Gets ready. 0 or a negative errno. */
 int spawn_prepare(struct spawn_ready *s);
+/* The same in a copy of a process that has: what must not be shared is made anew. */
+int spawn_prepare_copy(struct spawn_ready *s);
 /* Returns the pid of the program, which runs by then, or 0 with *failure filled. */
 pid_t spawn_program(const struct spawn_request *q, const struct spawn_ready *s,
                     struct spawn_failure *failure);

@@ -117,10 +117,12 @@ static bool is_coming(const struct top *t, const struct process_stat *s)
     if (stat("/proc/self/exe", &own) < 0 || own.st_ino != other.st_ino ||
         own.st_dev != other.st_dev || !read_text(pid, "cmdline", text, sizeof text))
         return false;
-    /* "PROGRAM --spare DIR" before it has set its title, "NAME: spare" after. */
+    /* "PROGRAM --spare DIR" before it has set its title, "NAME: spare" after; the title of its
+     * mould for a moment when it is a copy. */
     const char *second = text + strlen(text) + 1;
     size_t length = strlen(text);
-    return (length >= 7 && strcmp(text + length - 7, ": spare") == 0) ||
+    return (length >= 7 && (strcmp(text + length - 7, ": spare") == 0 ||
+                            strcmp(text + length - 7, ": mould") == 0)) ||
            strcmp(second, "--spare") == 0;
 }
 

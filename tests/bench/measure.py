@@ -57,7 +57,9 @@ def memory(arm):
     running = [memory_of(p) for title, p in reapers.items() if PREFIX in title]
     spare = [memory_of(p) for title, p in reapers.items() if "spare" in title]
     top = [memory_of(p) for title, p in reapers.items() if title.endswith(": activator")]
-    for key, values in (("reaper", running), ("spare", spare), ("top_reaper", top)):
+    mould = [memory_of(p) for title, p in reapers.items() if title.endswith(": mould")]
+    for key, values in (("reaper", running), ("spare", spare), ("mould", mould),
+                        ("top_reaper", top)):
         if values:
             found[f"{key}_pss"] = sum(v[0] for v in values) / len(values)
             found[f"{key}_uss"] = sum(v[1] for v in values) / len(values)

@@ -41,6 +41,7 @@ MEMORY = [
     ("private memory per running service, reaper", "reaper_uss", 64),
     ("private memory of the activator, 50 known, 10 running", "activator_uss", 1536),
     ("private memory of a spare", "spare_uss", None),
+    ("private memory of the spare that makes the others", "mould_uss", None),
     ("private memory of the top reaper", "top_reaper_uss", None),
     ("Pss per running service, reaper", "reaper_pss", None),
     ("Pss of the activator", "activator_pss", None),

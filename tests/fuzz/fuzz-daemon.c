@@ -125,9 +125,37 @@ gboolean spares_is_ours(struct activator *a, pid_t pid)
     return a == &activator && pid == 4711;
 }
 
-void spares_came(struct activator *a, pid_t pid)
+void spares_came(struct activator *a, struct peer *p)
 {
-    must(a == &activator && pid == 4711);
+    must(a == &activator && p->pid == 4711);
+    if (!a->mould) {
+        a->mould = p;
+        return;
+    }
+    g_queue_push_tail(a->idle_spares, p);
+    start_with_spare(a);
+}
+
+gboolean spares_lost(struct activator *a, const struct peer *p)
+{
+    return a->mould == p;
+}
+
+void spares_died(struct activator *a)
+{
+    must(a == &activator && !a->mould);
+}
+
+void spares_copied(struct activator *a, int number)
+{
+    if (number != 0)
+        a->mould = NULL;
+}
+
+void spares_forget_mould(struct activator *a, const struct peer *p)
+{
+    if (a->mould == p)
+        a->mould = NULL;
 }
 
 void spares_want(struct activator *a)

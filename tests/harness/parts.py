@@ -67,9 +67,11 @@ class Activator:
         return found[0] if found else 0
 
     def reapers(self):
-        """Title -> pid of the reapers below the top reaper."""
-        return {" ".join(argv_of(p)): p for p in below(self.top)
-                if "dbus-activator-reaper" in (argv_of(p) or [""])[0]}
+        """Title -> pid of the reapers below the top reaper, without the one that only makes
+        spares."""
+        titles = {" ".join(argv_of(p)): p for p in below(self.top)}
+        return {t: p for t, p in titles.items()
+                if "dbus-activator-reaper" in t.split(" ")[0] and not t.endswith(": mould")}
 
     def reaper_of(self, name):
         """The pid of the reaper that serves this bus name, 0: none."""
