@@ -32,17 +32,15 @@ static void record_name(const struct run *r, char name[40])
 static void record_write(const struct run *r)
 {
     char name[40];
-    uint64_t start = 0;
     /* Room that has been used before, for the sake of the pages. */
     char *target = (char *)link_message()->data;
 
-    process_parent(getpid(), &start, NULL);
     record_name(r, name);
     /* With the note: it has to be known what ran here if nobody lives who could say it. */
-    int length =
-        snprintf(target, PATH_MAX, "%d.%llu %s", (int)getpid(), (unsigned long long)start, r->note);
+    int length = snprintf(target, PATH_MAX, "%d.%llu %s", (int)getpid(),
+                          (unsigned long long)r->start, r->note);
     if (length >= PATH_MAX)
-        snprintf(target, PATH_MAX, "%d.%llu", (int)getpid(), (unsigned long long)start);
+        snprintf(target, PATH_MAX, "%d.%llu", (int)getpid(), (unsigned long long)r->start);
     /* Without it the activator does not know to wait for us; it takes us all the same. */
     int result = symlinkat(target, r->folder, name);
     (void)result;
@@ -236,14 +234,14 @@ void run_begin(struct run *r, const struct spawn_request *q)
     r->stop.timeout = q->stop_timeout ? q->stop_timeout : STOP_TIMEOUT;
     strcpy(r->note, q->note);
     events_init(&r->events, q->run, 1, &store);
+    /* First: when all of us are killed, it has to be known what runs here. */
+    record_write(r);
     r->pid = spawn_program(q, &r->ready, &r->failure);
     r->time = time_now();
     close(r->ready.log_write);
     close(r->ready.null);
-    /* Only now: somebody waits for the program, nobody for these. An activator that dies before
-     * the record is there finds it when the next one has started. */
+    /* Only now: somebody waits for the program, nobody for these. */
     title_set(q->name);
-    record_write(r);
     if (log_target(&r->log, q->name, q->log_path, q->log_limit, (q->flags & SPAWN_SYSLOG) != 0) < 0)
         complain("run %llu: name or log path is too long; it has no log",
                  (unsigned long long)q->run);
@@ -263,6 +261,7 @@ int run_get_ready(struct run *r, const int log[2], int lifeline)
 
     if (result < 0)
         return result;
+    process_parent(getpid(), &r->start, NULL);
     int fd = signals_take(&found);
     r->signals.data = r;
     r->signals.ready = on_signal;

@@ -31,8 +31,9 @@ struct run {
     struct loop_source pipe;
     struct loop_timer again; /* more to reap, or a full queue has room again */
     struct spawn_ready ready;
-    int kind;   /* enum child_reaper_kind */
-    int folder; /* the runtime directory */
+    int kind;       /* enum child_reaper_kind */
+    int folder;     /* the runtime directory */
+    uint64_t start; /* of this process, as /proc/PID/stat has it */
 
     uint64_t id;  /* 0: a spare */
     bool is_copy; /* of a mould, which has announced it */
