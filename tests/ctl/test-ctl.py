@@ -472,7 +472,7 @@ def _(world):
         wait_for(lambda: seen.stat().st_size > 0, "dbus-monitor")
         # Two processes read a clock when they get to it. A busy machine holds up one of them now
         # and then, not always; a wrong figure would be wrong each time.
-        wait_for(lambda: one_run() < 25e3, "a start of which both say the same")
+        wait_for(lambda: one_run() < 25e3 * SLOW, "a start of which both say the same")
     finally:
         monitor.kill()
         monitor.wait()
