@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 
+from gi.repository import GLib
+
 from cgroup import Cgroup
 from harness.base import Failure, Skip, read_text, wait_for
 from harness.bus import BusAt, DBusError
@@ -214,8 +216,8 @@ class SystemdArm(Arm):
             return False
         try:
             return self.bus.has_owner("org.freedesktop.systemd1")
-        except DBusError:
-            return False
+        except (DBusError, GLib.Error):
+            return False  # it has the socket and does not listen yet, or not the name
 
     def down(self):
         self.end_services()
