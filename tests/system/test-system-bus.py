@@ -240,6 +240,11 @@ def reexec(world):
     stop_everything(world, bus)
 
 
+# The first wall taken away: what is left is what the activator finds out about its caller.
+OPEN = f"""<busconfig><policy context="mandatory"><allow send_destination="{NAME}"/></policy>
+</busconfig>"""
+
+
 @case("who may do what")
 def rights(world):
     service("org.dba.Secret", "stderr secret-words name org.dba.Secret")
@@ -250,24 +255,69 @@ def rights(world):
         return machine.as_user(user, "dbus-send", "--system", "--print-reply",
                                f"--dest={NAME}", PATH, f"{NAME}.{member}", *args)
 
-    done = ask("ListServices")
-    check_in("org.dba.Secret", done.stdout, "anyone may list")
-    done = ask("GetService", "string:org.dba.Secret")
-    check_in("MainPID", done.stdout, "and see the state")
-    check("test-service" not in done.stdout, "but no command line", done.stdout)
-    done = ask("ListProcesses", "string:org.dba.Secret")
-    check(done.returncode == 0 and "test-service" not in done.stdout,
-          "also not in the list of processes", done.stdout + done.stderr)
-    for member, args in (("GetLog", ("string:org.dba.Secret", "uint32:5")),
-                         ("StopService", ("string:org.dba.Secret",)),
-                         ("KillService", ("string:org.dba.Secret", "int32:9")),
-                         ("Reload", ()), ("StopAll", ()), ("Reexec", ())):
-        done = ask(member, *args)
-        check(done.returncode != 0 and "AccessDenied" in done.stderr, f"{member} is denied",
-              done.stdout + done.stderr)
+    for wall in ("both walls", "the activator alone"):
+        if wall == "the activator alone":
+            pathlib.Path("/etc/dbus-1/system.d/zz-open.conf").write_text(OPEN)
+            bus.client.dbus("ReloadConfig")
+        done = ask("ListServices")
+        check_in("org.dba.Secret", done.stdout, f"{wall}: anyone may list")
+        done = ask("GetService", "string:org.dba.Secret")
+        check_in("MainPID", done.stdout, f"{wall}: and see the state")
+        check("test-service" not in done.stdout, f"{wall}: but no command line", done.stdout)
+        done = ask("ListProcesses", "string:org.dba.Secret")
+        check(done.returncode == 0 and "test-service" not in done.stdout,
+              f"{wall}: also not in the list of processes", done.stdout + done.stderr)
+        for member, args in (("GetLog", ("string:org.dba.Secret", "uint32:5")),
+                             ("StopService", ("string:org.dba.Secret",)),
+                             ("KillService", ("string:org.dba.Secret", "int32:9")),
+                             ("Reload", ()), ("StopAll", ()), ("Reexec", ())):
+            done = ask(member, *args)
+            # dbus-daemon's own words are "Rejected send message".
+            check(done.returncode != 0 and "AccessDenied" in done.stderr and
+                  ("Rejected send" in done.stderr) == (wall == "both walls"),
+                  f"{wall}: {member} is denied", done.stdout + done.stderr)
+    os.unlink("/etc/dbus-1/system.d/zz-open.conf")
+    bus.client.dbus("ReloadConfig")
     done = machine.run("dbus-send", "--system", "--print-reply", f"--dest={NAME}", PATH,
                        f"{NAME}.GetLog", "string:org.dba.Secret", "uint32:5")
     check_in("secret-words", done.stdout, "root reads the log")
+    stop_everything(world, bus)
+
+
+@case("who hears what")
+def signals(world):
+    for i in range(3):
+        service(f"org.dba.Ends{i}", f"children 1 name org.dba.Ends{i}")
+    bus = SystemBus(world)
+    bus.start("org.dba.Ends0")
+    heard = {}
+    for user in ("root", "nobody"):
+        heard[user] = world.path / f"heard-{user}"
+        with open(heard[user], "wb") as out:
+            keeper.add(subprocess.Popen(
+                ["setpriv", f"--reuid={user}", "--clear-groups", "--reset-env", "gdbus", "monitor",
+                 "--system", "--dest", NAME], stdin=subprocess.DEVNULL, stdout=out, stderr=out))
+
+    def ended(i):
+        bus.start(f"org.dba.Ends{i}")
+        kill_pid(bus.owner_pid(f"org.dba.Ends{i}"))
+        # Or the next start would find it running still.
+        wait_for(lambda: not bus.owner_pid(f"org.dba.Ends{i}"), "its end")
+        return all(f".ServiceExited ('org.dba.Ends{i}'" in read_text(h) for h in heard.values())
+
+    # Until both listen.
+    wait_for(lambda: ended(0), "both to hear of an end")
+    ended(1)
+    ctl("stop", "org.dba.Ends1")
+    wait_for(lambda: ended(2), "a later one, behind which nothing earlier can come")
+    check_in(".ProcessExited ('org.dba.Ends1'", read_text(heard["root"]),
+             "root hears of each process that ends")
+    check_in(".ServiceExited ('org.dba.Ends1'", read_text(heard["nobody"]),
+             "anyone hears of a service that ends")
+    check("ProcessExited" not in read_text(heard["nobody"]), "but not of processes",
+          read_text(heard["nobody"]))
+    for pid in [p for p in below() if "gdbus" in " ".join(argv_of(p))]:
+        kill_pid(pid)
     stop_everything(world, bus)
 
 
