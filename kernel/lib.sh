@@ -45,20 +45,21 @@ selftest_root() {
 # which is what a panic or a clean power-off looks like.
 # $guest_memory, $guest_cpus, $guest_append and $guest_qemu change the machine.
 boot_guest() {
-	local image=$1 cpio=$2 seconds=$3 status=0 words=
+	local image=$1 cpio=$2 seconds=$3 status=0 words= cpus=${guest_cpus:-2}
 	shift 3
 	[ $# -eq 0 ] || words=$(printf ' "%s"' "$@")
 	# no_timer_check: on a busy machine emulated ticks come so late that the
-	# kernel takes the timer for broken and panics
+	# kernel takes the timer for broken and panics. sockets: a kernel without
+	# ACPI finds only the first CPU of each. GUEST_CPUS: init insists on them.
 	# shellcheck disable=SC2086 # several words of options
 	timeout --foreground -k 5 "$seconds" qemu-system-x86_64 -M q35 -accel tcg \
-		-m "${guest_memory:-256}" -smp "${guest_cpus:-2}" \
+		-m "${guest_memory:-256}" -smp "$cpus,sockets=$cpus" \
 		-kernel "$image" -initrd "$cpio" \
 		-nographic -no-reboot -vga none -net none \
 		-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
 		${guest_qemu:-} \
 		-append "console=ttyS0 quiet panic=-1 oops=panic reboot=t no_timer_check \
-${guest_append:-} --$words" \
+GUEST_CPUS=$cpus ${guest_append:-} --$words" \
 		</dev/null | tr -d '\r' |
 		sed -u 's/\x1b\[[0-9;?]*[A-Za-z]//g; s/^\x1bc//' || status=$?
 	return "$status"

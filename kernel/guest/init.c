@@ -42,6 +42,19 @@ static void need_mount(const char *type, const char *where, const char *options)
 	}
 }
 
+/* A race that only one CPU runs is none: nothing would have been tested. */
+static void need_cpus(void)
+{
+	const char *wanted = getenv("GUEST_CPUS");
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!wanted || atol(wanted) != online) {
+		printf("init: %ld CPUs and not %s\n", online,
+		       wanted ? wanted : "said how many");
+		leave(FAILED);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	int status = -1;
@@ -51,6 +64,7 @@ int main(int argc, char **argv)
 	putchar('\n');	/* the firmware leaves its last line open */
 	need_mount("proc", "/proc", NULL);
 	need_mount("sysfs", "/sys", NULL);
+	need_cpus();
 	mknod("/dev/null", S_IFCHR | 0666, makedev(1, 3));
 	mknod("/dev/zero", S_IFCHR | 0666, makedev(1, 5));
 	mknod("/dev/urandom", S_IFCHR | 0666, makedev(1, 9));

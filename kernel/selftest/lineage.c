@@ -33,24 +33,32 @@ static bool find_number(const char *text, const char *key, long *out)
 	return at;
 }
 
-bool lineage_read(const char *proc, pid_t pid, struct lineage *out)
+bool lineage_read_at(int fd, struct lineage *out)
 {
-	char path[128], text[4096];
-	ssize_t got;
-	int fd;
+	char text[4096];
+	ssize_t got = pread(fd, text, sizeof(text) - 1, 0);
 
-	snprintf(path, sizeof(path), "%s/%d/status", proc, pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	got = read(fd, text, sizeof(text) - 1);
-	close(fd);
 	if (got <= 0)
 		return false;
 	text[got] = '\0';
 	return find_number(text, "\nPPid:\t", &out->parent) &&
 	       find_number(text, "\nReaper:\t", &out->reaper) &&
 	       find_number(text, "\nLineage:\t", &out->lineage);
+}
+
+bool lineage_read(const char *proc, pid_t pid, struct lineage *out)
+{
+	char path[128];
+	bool found;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%d/status", proc, pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	found = lineage_read_at(fd, out);
+	close(fd);
+	return found;
 }
 
 struct lineage own_lineage(void)

@@ -17,6 +17,8 @@ struct lineage {
 	long lineage;
 };
 
+/* @fd: of an open status file */
+bool lineage_read_at(int fd, struct lineage *out);
 bool lineage_read(const char *proc, pid_t pid, struct lineage *out);
 struct lineage own_lineage(void);
 
