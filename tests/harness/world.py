@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 
@@ -205,7 +206,17 @@ class World:
 
     leftovers_allowed = False
 
+    def _unmount(self):
+        """FUSE mounts whose server the case has killed (the real gvfs makes one)."""
+        for line in read_text("/proc/self/mountinfo").splitlines():
+            before, _, after = line.partition(" - ")
+            point = before.split()[4]
+            if point.startswith(f"{self.path}/") and after.startswith("fuse"):
+                subprocess.run(["umount" if os.geteuid() == 0 else "fusermount3",
+                                *(["-l"] if os.geteuid() == 0 else ["-uz"]), point], check=False)
+
     def remove(self, keep=False):
+        self._unmount()
         if keep:
             print(f"# kept: {self.path}", flush=True)
             return
