@@ -70,7 +70,9 @@ def activator_is_there(bus):
 
 
 def top():
-    return parent_of(activators()[0])
+    """0 while there is none."""
+    found = activators()
+    return parent_of(found[0]) if found else 0
 
 
 def life(bus, start, stop, restart, status=None, reload=None, supervised=True):
@@ -94,7 +96,7 @@ def life(bus, start, stop, restart, status=None, reload=None, supervised=True):
         the_same("reload")
     old = top()
     check_equal(restart(), 0, "restart")
-    wait_for(lambda: activator_is_there(bus) and activators() and top() != old, "the next one")
+    wait_for(lambda: activator_is_there(bus) and top() not in (0, old), "the next one")
     the_same("restart")
     if supervised:
         for victim in (top(), *activators()):
