@@ -45,7 +45,7 @@ selftest_root() {
 # which is what a panic or a clean power-off looks like.
 # $guest_memory, $guest_cpus, $guest_append and $guest_qemu change the machine.
 boot_guest() {
-	local image=$1 cpio=$2 seconds=$3 status=0 words= cpus=${guest_cpus:-2}
+	local image=$1 cpio=$2 seconds=$3 status=0 words='' cpus=${guest_cpus:-2}
 	shift 3
 	[ $# -eq 0 ] || words=$(printf ' "%s"' "$@")
 	# no_timer_check: on a busy machine emulated ticks come so late that the
