@@ -291,9 +291,11 @@ void run_judge(struct run *run)
 void run_timed_out(struct run *run)
 {
     struct service *s = run->service;
-    guint64 waited = (now_usec() - run->requested) / 1000;
-    char *text = g_strdup_printf("Service %s did not take its name within %" G_GUINT64_FORMAT " ms",
-                                 s->name, waited);
+    guint64 now = now_usec();
+    char *within = now > run->requested ? g_strdup_printf("within %" G_GUINT64_FORMAT " ms",
+                                                          (now - run->requested) / 1000)
+                                        : g_strdup("in time"); /* the clock was set back */
+    char *text = g_strdup_printf("Service %s did not take its name %s", s->name, within);
     struct verdict_text v = {
         .code = VERDICT_TIMED_OUT, .error_name = ERROR_PREFIX "TimedOut", .message = text};
 
@@ -301,4 +303,5 @@ void run_timed_out(struct run *run)
         start_abandon(run);
     run_fail(run, &v);
     g_free(text);
+    g_free(within);
 }

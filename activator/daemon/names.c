@@ -46,8 +46,8 @@ static void settle_owner(struct service *s)
             run->owned = s->owned_at;
     }
     run->settled = TRUE;
-    if (run->service == s && run->id == s->run_id && run->requested && run->owned &&
-        !run->recovered)
+    if (run->service == s && run->id == s->run_id && run->requested &&
+        run->owned >= run->requested && !run->recovered)
         s->latency = run->owned - run->requested;
     run_record(run);
     service_receipts(run->service);

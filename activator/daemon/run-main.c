@@ -196,6 +196,6 @@ void run_recall(struct run *run)
     } else {
         run->main_pid = run->named_pid;
     }
-    if (s->run_id == run->id && run->owned && run->requested)
+    if (s->run_id == run->id && run->requested && run->owned >= run->requested)
         s->latency = run->owned - run->requested;
 }
