@@ -182,6 +182,7 @@ static gboolean on_copied(struct peer *mould, struct message_reader *r, int fds[
         return TRUE;
     /* The connection was made by the mould. */
     p->pid = p->link->pid = (pid_t)pid;
+    p->copied = g_get_monotonic_time();
     g_clear_handle_id(&p->silence, g_source_remove);
     top_tell_reaper(a, p->pid, NULL, "", "", fds[1]);
     g_queue_push_tail(a->idle_spares, p);

@@ -175,6 +175,7 @@ static void give_receipt(struct run *run, guint64 seq)
 void run_spawned(struct run *run, pid_t pid, guint64 time)
 {
     run->spawned_pid = pid;
+    run->a->spares_failed = 0;
     if (time)
         run->spawned = time;
     if (!run->service->started || run->service->run_id == run->id)

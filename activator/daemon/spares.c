@@ -27,6 +27,8 @@
 #define TOP_LATE_MS 1000
 /* The same for the spare that makes the others; it takes a thousandth of that. */
 #define MOULD_LATE_MS 1000
+/* A copy is ready long before. */
+#define UNREADY_USEC G_USEC_PER_SEC
 
 struct spawn {
     char *path;
@@ -106,6 +108,12 @@ static guint under_way(struct activator *a)
 void spares_died(struct activator *a)
 {
     if (++a->spares_failed < 3) {
+        spares_want(a);
+    } else if (a->mould) {
+        g_warning("copies of a reaper die at once: each is executed from now on");
+        a->spares_failed = 0;
+        a->no_copies = TRUE;
+        peer_free(a->mould);
         spares_want(a);
     } else if (under_way(a) == 0) {
         a->spares_failed = 0;
@@ -291,7 +299,6 @@ void spares_copied(struct activator *a, int number)
     if (a->copies_asked > 0)
         a->mould_late = g_timeout_add(MOULD_LATE_MS, on_mould_late, a);
     if (number == 0) {
-        a->spares_failed = 0;
         a->spares_complained = FALSE;
     } else if (number == ENOSYS || number == EPERM || number == EINVAL) {
         /* An old kernel, a container or valgrind: each is executed then. */
@@ -387,7 +394,13 @@ gboolean spares_lost(struct activator *a, const struct peer *p)
     gboolean coming =
         a->spares_coming && g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(p->pid));
 
-    return coming || (a->mould == p && a->copies_asked > 0);
+    /* A copy says nothing before it has a run; one that ends so soon was never ready. Without a
+     * limit the mould would make the next one for ever. */
+    const struct run *run = run_find(a, p->run_id);
+    gboolean unready = p->copied && (!run || !run->spawned_pid) &&
+                       g_get_monotonic_time() - p->copied < UNREADY_USEC;
+
+    return coming || unready || (a->mould == p && a->copies_asked > 0);
 }
 
 void spares_close(struct activator *a)

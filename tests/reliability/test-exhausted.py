@@ -154,6 +154,32 @@ def _(world):
     works(world, bus, names, "after it")
 
 
+@case("copies of a reaper that all die at once")
+def _(world):
+    if not shutil.which("strace"):
+        raise Skip("there is no strace")
+    bus, activator, names = start_world(world)
+    settled(activator)
+    moulds = pids_with("dbus-activator-reaper: mould")
+    check_equal(len(moulds), 1, "one reaper makes the others")
+    log = world.path / "strace"
+    with subprocess.Popen(["strace", "-f", "-qq", "-o", str(log), "-e", "trace=epoll_create1",
+                           "-e", "inject=epoll_create1:error=ENOMEM", "-p", str(moulds[0])],
+                          stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as strace:
+        try:
+            wait_for(lambda: strace.poll() is not None or
+                     int(field_of(moulds[0], "TracerPid") or 0) == strace.pid, "strace")
+            if strace.poll() is not None:
+                raise Skip(f"strace: {strace.stderr.read().decode().strip()}")
+            kill_pid(spares(activator)[0])
+            wait_for(lambda: not alive(moulds[0]), "the copies to be given up")
+        finally:
+            strace.terminate()
+    check(0 < log.read_text().count("INJECTED") < 20, "after a few", log.read_text()[:1000])
+    works(world, bus, names, "without copies")
+    check_equal(pids_with("dbus-activator-reaper: mould"), [], "each is executed")
+
+
 @case("idle with 50 services")
 def _(world):
     bus, activator, names = start_world(world, 50)
