@@ -260,40 +260,42 @@ gboolean door_signal_open(struct activator *a, GError **error)
     return TRUE;
 }
 
-static void sweep_unit(struct activator *a, const char *name, const char *unit, GHashTable *busy)
-{
-    struct service *s = service_find(a, name);
-
-    if (s && (s->owner || s->runs->len || !g_queue_is_empty(s->requests)))
-        g_hash_table_add(busy, g_strdup(unit));
-    else if (!g_hash_table_contains(busy, unit))
-        door_signal_fail(a, unit, ERROR_PREFIX "Failed",
-                         "The activator was restarted; this request died with its predecessor");
-}
-
 struct sweep {
     struct activator *a;
-    GHashTable *busy;
+    GHashTable *busy; /* units of which one name at least is owned, starting or asked for */
+    GHashTable *idle;
 };
 
 static void sweep_entry(struct catalogue_entry *entry, void *data)
 {
     struct sweep *sweep = data;
-    char *unit = g_strconcat(entry->name, ".service", NULL);
+    struct service *s = service_find(sweep->a, entry->name);
+    gboolean busy = s && (s->owner || s->runs->len || !g_queue_is_empty(s->requests));
+    GHashTable *units = busy ? sweep->busy : sweep->idle;
 
-    sweep_unit(sweep->a, entry->name, unit, sweep->busy);
-    if (entry->unit && strcmp(entry->unit, unit) != 0)
-        sweep_unit(sweep->a, entry->name, entry->unit, sweep->busy);
-    g_free(unit);
+    g_hash_table_add(units, g_strconcat(entry->name, ".service", NULL));
+    if (entry->unit)
+        g_hash_table_add(units, g_strdup(entry->unit));
 }
 
 void door_signal_sweep(struct activator *a)
 {
-    struct sweep sweep = {a, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL)};
+    struct sweep sweep = {a, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
+                          g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL)};
+    GHashTableIter iter;
+    gpointer unit = NULL;
 
     if (a->has_systemd_door)
         catalogue_foreach(a->catalogue, sweep_entry, &sweep);
+    /* A unit may stand for several names: only all of them together say that it is idle. */
+    g_hash_table_iter_init(&iter, sweep.idle);
+    while (g_hash_table_iter_next(&iter, &unit, NULL)) {
+        if (!g_hash_table_contains(sweep.busy, unit))
+            door_signal_fail(a, unit, ERROR_PREFIX "Failed",
+                             "The activator was restarted; this request died with its predecessor");
+    }
     g_hash_table_destroy(sweep.busy);
+    g_hash_table_destroy(sweep.idle);
 }
 
 struct close {
