@@ -167,16 +167,18 @@ COMP_WORDS=({words}); COMP_CWORD=$(({count} - 1)); COMPREPLY=()
 _dbus_activatorctl
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-# A terminal of its own, on which the completion is asked for as by a person.
+# A terminal of its own, on which the completion is asked for as by a person: not before the line
+# editor has that terminal, for until then it is the kernel that reads what is typed.
 ZSH = """zmodload zsh/zpty
 zpty shell zsh -f -i
-zpty -w shell "PS1= ; fpath=({folder} \\$fpath); autoload -U compinit; compinit -u -D"
+zpty -w shell "PS1= ; BAUD=0; fpath=({folder} \\$fpath); autoload -U compinit; compinit -u -D"
 zpty -w shell "zstyle ':completion:*' list-separator ''; LISTMAX=999; bindkey '^I' complete-word"
-zpty -w shell "zstyle ':completion:*:default' list-prompt ''; unsetopt ALWAYS_LAST_PROMPT; print RE''ADY"
+zpty -w shell "zstyle ':completion:*:default' list-prompt ''; unsetopt ALWAYS_LAST_PROMPT"
+zpty -w shell "tell() {{ print -rn -- TO''LD \\$BUFFER END }}; zle -N tell; bindkey '^T' tell"
+zpty -w shell "zle-line-init() {{ print -n REA''DY }}; zle -N zle-line-init"
 zpty -r -m shell line '*READY*'
-zpty -w -n shell '{words}'$'\\t'
-zpty -w shell $'\\x15'"print DO''NE"
-zpty -r -m shell line '*DONE*'
+zpty -w -n shell '{words}'$'\\t'$'\\x14'
+zpty -r -m shell line '*TOLD*END*'
 print -r -- "$line"
 """
 
