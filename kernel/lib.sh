@@ -19,6 +19,31 @@ make_scratch() {
 	trap 'exit 143' TERM
 }
 
+# Prints the path of the packaged source, fetching the package if need be: by
+# rename as well, so that two at once do no harm.
+find_tarball() {
+	local tarball=${LINUX_SOURCE:-/usr/src/linux-source-$kernel_series.tar.xz}
+	local fetched=$cache_dir/source/linux-source-$kernel_series.tar.xz
+	if [ -r "$tarball" ]; then
+		echo "$tarball"
+		return
+	fi
+	if [ ! -r "$fetched" ]; then
+		make_scratch
+		(cd "$scratch" && apt-get download -q "linux-source-$kernel_series" &&
+			dpkg-deb -x ./*.deb tree) >&2 ||
+			die "no $tarball, and the package cannot be fetched"
+		mkdir -p "${fetched%/*}"
+		mv "$scratch/tree/usr/src/${fetched##*/}" "$fetched.$$"
+		mv "$fetched.$$" "$fetched"
+	fi
+	echo "$fetched"
+}
+
+hash_of() {
+	sha256sum | cut -c1-16
+}
+
 # build_guest_program OUTPUT SOURCE...
 build_guest_program() {
 	local output=$1
