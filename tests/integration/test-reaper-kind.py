@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: MIT
 """What the kernel has to offer is found out without harm, used, and told. 35 and 36, which the
 patch of 2011 used, mean something else today: they are never called in that sense."""
+import ctypes
 import pathlib
+import signal
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -28,6 +31,35 @@ def kind_of(bus):
 
 def both(answer):
     return [f"{SET}={answer}", f"{GET}={answer}"]
+
+
+def calls(*arguments):
+    """The end of a program that makes one prctl() call on such a kernel: 0 when it succeeds."""
+    script = ("import ctypes, sys; number = ctypes.c_int(); "
+              f"sys.exit(ctypes.CDLL(None).prctl({', '.join(arguments)}) != 0)")
+    return subprocess.run([*kernel(*both("EINVAL")), sys.executable, "-c", script],
+                          check=False).returncode
+
+
+@case("the kernel of these cases")
+def _(_world):
+    address = "ctypes.byref(number)"
+    check_equal(calls("35", "1"), -signal.SIGSYS, "who sets as in 2011 is killed")
+    check_equal(calls("36", address), -signal.SIGSYS, "who gets as in 2011 is killed")
+    check_equal(calls("36", "1"), 0, "a subreaper may be set")
+    check_equal(calls("37", address), 0, "and asked for")
+    check_equal(calls(str(SET), "1"), 1, "the new number is refused")
+
+
+@case("the running kernel as it is")
+def _(world):
+    answer = ctypes.CDLL(None).prctl(GET, ctypes.byref(ctypes.c_int()))
+    wanted = "child-reaper" if answer == 0 else "child-subreaper"
+    bus = world.bus()
+    world.activator(bus)
+    check_equal(kind_of(bus), wanted, f"ReaperKind is {wanted}")
+    check_match(f"Reaper: +{wanted}\n", world.ctl(bus, "status", json_output=False).out,
+                "so says status")
 
 
 OLDER = {
