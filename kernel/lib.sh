@@ -11,6 +11,12 @@ die() {
 	exit 1
 }
 
+# word OPTION WORD...: the option's word
+word() {
+	[ -n "${2:-}" ] || die "$1 needs a word after it"
+	echo "$2"
+}
+
 # Sets $scratch to a directory that vanishes with this shell.
 make_scratch() {
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/dbus-activator-kernel.XXXXXX")

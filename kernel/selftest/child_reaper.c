@@ -199,7 +199,7 @@ int main(int argc, char **argv)
 {
 	struct options options = { 0 };
 	struct tally tally = { 0 };
-	int i;
+	int i, count;
 
 	if (argc == 4 && !strcmp(argv[1], "--helper"))
 		return helper_main(argv[2], argv[3]);
@@ -219,7 +219,13 @@ int main(int argc, char **argv)
 			return print_usage();
 	}
 	setvbuf(stdout, NULL, _IONBF, 0);
-	printf("TAP version 13\n1..%d\n", each_case(&options, NULL));
+	count = each_case(&options, NULL);
+	if (!count) {
+		/* a misspelt name must not look like a pass */
+		fprintf(stderr, "child_reaper: there is no such case\n");
+		return 2;
+	}
+	printf("TAP version 13\n1..%d\n", count);
 	each_case(&options, &tally);
 	if (tally.failed)
 		printf("# %d of %d failed\n", tally.failed, tally.number);

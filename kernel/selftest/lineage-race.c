@@ -359,7 +359,8 @@ static void storm_step(struct storm *storm, int depth)
 	}
 }
 
-static void run_storm(const struct pair *pair, double seconds)
+/* Returns how many processes came back. */
+static long run_storm(const struct pair *pair, double seconds)
 {
 	enum { WORKERS = 4 };
 	struct storm storm = { .pair = pair, .end = now() + seconds };
@@ -380,6 +381,7 @@ static void run_storm(const struct pair *pair, double seconds)
 	check(forked > WORKERS);
 	/* all came back to us, and nobody is left on our list of members */
 	reaper_off(pair);
+	return forked;
 }
 
 static void short_storm(const struct pair *pair)
@@ -392,7 +394,11 @@ int storm(int seconds)
 	static const struct pair pair = { "reaper", OPT_SET_REAPER,
 					  OPT_GET_REAPER };
 
-	run_storm(&pair, seconds);
+	if (seconds <= 0) {
+		fprintf(stderr, "child_reaper: how many seconds?\n");
+		return 2;
+	}
+	printf("# %ld processes came back\n", run_storm(&pair, seconds));
 	return 0;
 }
 
