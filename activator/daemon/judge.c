@@ -277,6 +277,8 @@ void run_judge(struct run *run)
         return;
     }
     if (!run->last.known && !run->first.known) {
+        if (start_again(run))
+            return;
         struct ending lost = {.how = END_UNKNOWN};
         fail_by_end(run, &lost, "before it took its name, and its reaper with it");
         return;

@@ -16,6 +16,9 @@
 #define QUEUE_MAX (4u << 20)
 /* Messages read in one turn of the loop, so that one busy peer does not keep others waiting. */
 #define READ_TURN 64
+/* When there was no memory for a message: the socket is ready all the time, so asking it would
+ * be a loop without a pause. */
+#define AGAIN_MS 50
 
 struct queued {
     gsize length;
@@ -44,6 +47,7 @@ static void drop_source(GSource **source)
 static void link_destroy(struct link *l)
 {
     g_clear_pointer(&l->in, fd_watch_free);
+    drop_source(&l->pause);
     drop_source(&l->out);
     g_queue_free_full(l->queue, queued_free);
     if (l->fd >= 0)
@@ -66,6 +70,7 @@ void link_free(struct link *l)
 static void link_close(struct link *l, const char *why)
 {
     g_clear_pointer(&l->in, fd_watch_free);
+    drop_source(&l->pause);
     drop_source(&l->out);
     l->in_handler = TRUE;
     if (!l->doomed)
@@ -96,6 +101,32 @@ static const char *take_datagram(struct link *l, const void *data, gsize length,
     return l->doomed || !r.bad ? NULL : "it sent a malformed message";
 }
 
+static gboolean is_passing(int result)
+{
+    return result == -ENOBUFS || result == -ENOMEM || result == -ETOOMANYREFS;
+}
+
+static void on_readable(int fd, uint32_t events, void *data);
+
+static gboolean on_read_again(gpointer data)
+{
+    struct link *l = data;
+
+    drop_source(&l->pause);
+    l->in = fd_watch_new(l->fd, on_readable, l);
+    return G_SOURCE_REMOVE;
+}
+
+/* There was no memory for what has arrived: it is still there in a moment. */
+static void pause_reading(struct link *l)
+{
+    g_clear_pointer(&l->in, fd_watch_free);
+    drop_source(&l->pause);
+    l->pause = g_timeout_source_new(AGAIN_MS);
+    g_source_set_callback(l->pause, on_read_again, l, NULL);
+    g_source_attach(l->pause, NULL);
+}
+
 static void read_turns(struct link *l, guint turns, unsigned char *buffer)
 {
     const char *why = NULL;
@@ -107,6 +138,10 @@ static void read_turns(struct link *l, guint turns, unsigned char *buffer)
         long length = message_receive(l->fd, buffer, fds);
         if (length == -EAGAIN)
             break;
+        if (is_passing((int)length)) {
+            pause_reading(l);
+            break;
+        }
         if (length > 0)
             why = take_datagram(l, buffer, (gsize)length, fds);
         else if (length == -EMSGSIZE)
@@ -166,7 +201,41 @@ struct link *link_new(int fd, const struct link_handler *handler, void *data)
 
 static gboolean on_broken(gpointer data)
 {
-    link_close(data, "it does not read");
+    struct link *l = data;
+
+    link_close(l, l->broken);
+    return G_SOURCE_REMOVE;
+}
+
+/* What the peer should have got it will never get: closed is called from the main loop. */
+static void link_break(struct link *l, const char *why)
+{
+    if (l->broken)
+        return;
+    l->broken = why;
+    g_clear_pointer(&l->in, fd_watch_free);
+    drop_source(&l->pause);
+    drop_source(&l->out);
+    l->out = g_idle_source_new();
+    g_source_set_callback(l->out, on_broken, l, NULL);
+    g_source_attach(l->out, NULL);
+}
+
+/* The reading side tells when the connection is over. */
+static gboolean is_over(int result)
+{
+    return result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN ||
+           result == -ECONNREFUSED;
+}
+
+static void send_queued(struct link *l);
+
+static gboolean on_send_again(gpointer data)
+{
+    struct link *l = data;
+
+    drop_source(&l->out);
+    send_queued(l);
     return G_SOURCE_REMOVE;
 }
 
@@ -176,6 +245,27 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 
     (void)fd;
     (void)condition;
+    drop_source(&l->out);
+    send_queued(l);
+    return G_SOURCE_REMOVE;
+}
+
+/* Goes on when the socket has room, or in a moment. */
+static void watch_out(struct link *l, int result)
+{
+    drop_source(&l->out);
+    if (is_passing(result)) {
+        l->out = g_timeout_source_new(AGAIN_MS);
+        g_source_set_callback(l->out, on_send_again, l, NULL);
+    } else {
+        l->out = g_unix_fd_source_new(l->fd, G_IO_OUT);
+        g_source_set_callback(l->out, G_SOURCE_FUNC(on_writable), l, NULL);
+    }
+    g_source_attach(l->out, NULL);
+}
+
+static void send_queued(struct link *l)
+{
     while (!g_queue_is_empty(l->queue)) {
         static struct message m;
         struct queued *q = g_queue_peek_head(l->queue);
@@ -183,17 +273,21 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
         m.overflow = false;
         memcpy(m.data, q->data, q->length);
         int result = message_send(l->fd, &m, q->fds, q->nfds);
-        if (result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM)
-            return G_SOURCE_CONTINUE;
-        /* Any other failure shows on the reading side as well, which ends the link. */
+        if (result == -EAGAIN || is_passing(result)) {
+            watch_out(l, result);
+            return;
+        }
+        if (result < 0 && !is_over(result)) {
+            link_break(l, g_strerror(-result));
+            return;
+        }
         l->queued_bytes -= q->length;
         queued_free(g_queue_pop_head(l->queue));
     }
-    g_clear_pointer(&l->out, g_source_unref);
-    return G_SOURCE_REMOVE;
 }
 
-static void link_queue(struct link *l, const struct message *m, const int *fds, gsize nfds)
+static void link_queue(struct link *l, const struct message *m, const int *fds, gsize nfds,
+                       int result)
 {
     struct queued *q = g_malloc(sizeof *q + m->length);
 
@@ -207,29 +301,24 @@ static void link_queue(struct link *l, const struct message *m, const int *fds, 
     }
     g_queue_push_tail(l->queue, q);
     l->queued_bytes += m->length;
-    if (l->queued_bytes > QUEUE_MAX) {
-        g_clear_pointer(&l->in, fd_watch_free);
-        drop_source(&l->out);
-        l->out = g_idle_source_new();
-        g_source_set_callback(l->out, on_broken, l, NULL);
-        g_source_attach(l->out, NULL);
-    } else if (!l->out) {
-        l->out = g_unix_fd_source_new(l->fd, G_IO_OUT);
-        g_source_set_callback(l->out, G_SOURCE_FUNC(on_writable), l, NULL);
-        g_source_attach(l->out, NULL);
-    }
+    if (l->queued_bytes > QUEUE_MAX)
+        link_break(l, "it does not read");
+    else if (!l->out)
+        watch_out(l, result);
 }
 
 void link_send(struct link *l, const struct message *m, const int *fds, gsize nfds)
 {
-    if (!l || l->doomed || l->queued_bytes > QUEUE_MAX)
+    int result = -EAGAIN;
+
+    if (!l || l->doomed || l->broken)
         return;
-    if (g_queue_is_empty(l->queue)) {
-        int result = message_send(l->fd, m, fds, nfds);
-        if (result != -EAGAIN && result != -ENOBUFS && result != -ENOMEM)
-            return;
-    }
-    link_queue(l, m, fds, nfds);
+    if (g_queue_is_empty(l->queue))
+        result = message_send(l->fd, m, fds, nfds);
+    if (result == -EAGAIN || is_passing(result))
+        link_queue(l, m, fds, nfds, result);
+    else if (result < 0 && !is_over(result))
+        link_break(l, g_strerror(-result));
 }
 
 /* --- listening -------------------------------------------------------------------------- */

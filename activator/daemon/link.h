@@ -27,11 +27,13 @@ struct link {
     const struct link_handler *handler;
     void *data;
     struct fd_watch *in;
+    GSource *pause; /* instead of in, when there was no memory */
     GSource *out;
     GQueue *queue; /* struct queued *, what the socket had no room for */
     gsize queued_bytes;
     gboolean in_handler;
     gboolean doomed;
+    const char *broken; /* why nothing more is sent; it is closed for that in a moment */
 };
 
 /* Takes over fd (set non-blocking). Returns the link, never NULL. */
@@ -44,8 +46,9 @@ void link_free(struct link *l);
  * the link's own handlers. */
 void link_drain(struct link *l);
 
-/* Sends, or queues when the peer does not read. A peer that lets more than 4 MB pile up is
- * dropped (closed is called from the main loop). fds are copied (nfds > 0 only). */
+/* Sends, or queues when the peer does not read or there is no memory for it now. A peer that
+ * lets more than 4 MB pile up, or that a message cannot be sent to, is dropped (closed is called
+ * from the main loop). fds are copied (nfds > 0 only). */
 void link_send(struct link *l, const struct message *m, const int *fds, gsize nfds);
 
 /* A listening socket: SEQPACKET, mode 0600, at path (an old one is removed first). accepted gets

@@ -32,8 +32,11 @@ gboolean reapers_report(struct activator *a, struct run *run, struct message_rea
 /* Which run this reaper has; the answer is MESSAGE_REAPER_GONE when it is dead. pipe_fd: the read
  * end of its log pipe, borrowed, or -1. */
 void reapers_tell_top(struct run *run, pid_t reaper, int pipe_fd);
-/* Sends MESSAGE_SPAWN to an idle spare; the run has it then. */
+/* Sends MESSAGE_SPAWN to an idle spare; the run has it then, or has failed and has none. */
 void reapers_dispatch(struct peer *spare, struct run *run);
+/* Kills the reaper at the other end of a link with SIGKILL if it is held (SIGSTOP): it would do
+ * what it was told whenever it is continued, long after somebody else has done it. */
+gboolean reaper_end_held(struct link *l);
 
 /* top.c */
 gboolean top_open(struct activator *a, int fd, GError **error);

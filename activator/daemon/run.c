@@ -49,6 +49,7 @@ void run_free(struct run *run)
     cancel_timer(&run->start_timer);
     cancel_timer(&run->grace_timer);
     cancel_timer(&run->stop_timer);
+    cancel_timer(&run->word_timer);
     run_signals_over(run);
     run_watch_over(run);
     if (run->lookup)
@@ -176,6 +177,7 @@ void run_spawned(struct run *run, pid_t pid, guint64 time)
 {
     run->spawned_pid = pid;
     run->a->spares_failed = 0;
+    start_spawned(run);
     if (time)
         run->spawned = time;
     if (!run->service->started || run->service->run_id == run->id)
@@ -185,6 +187,7 @@ void run_spawned(struct run *run, pid_t pid, guint64 time)
 
 void run_spawn_failed(struct run *run, guint8 stage, gint32 number, guint64 time)
 {
+    start_spawned(run);
     run->spawn_stage = stage;
     run->spawn_errno = number;
     run->last = (struct ending){.known = FALSE, .time = time};

@@ -59,13 +59,16 @@ struct run {
     guint stop_rounds, stop_idle; /* of SIGKILL; those of them in which nothing ended */
     guint stop_gone;              /* n_gone at the last round */
     guint stop_open;              /* signals of the stop that the reaper has not answered */
-    gboolean unborn; /* no reaper has it yet: its user is looked up, or it waits for one */
+    gboolean unborn;  /* no reaper has it yet: its user is looked up, or it waits for one */
+    guint reapers;    /* to which it was given so far */
+    guint word_timer; /* the reaper has not said yet that it spawned anything */
+    guint word_ms;
     struct user_lookup *lookup;
     guint32 uid, gid;
     guint n_groups;
     guint32 *groups;
     char *home;
-    char **env;             /* of the helper door's request; NULL: the activator's */
+    char **env;             /* what it is spawned with; NULL when it has been */
     struct ending fail_end; /* the end that the failure is about */
     guint8 code;            /* enum verdict of the failure */
     guint8 fail_how;

@@ -92,11 +92,16 @@ void run_timed_out(struct run *run);
 
 /* start.c: begins a run for the service. env is taken (may be NULL). */
 void service_start(struct service *s, char **env, guint64 requested);
-/* A spare is ready or none can be had. */
 /* The run has no reaper yet and is to end: it is over at once. */
 void start_cancel(struct run *run);
+/* The program was spawned, or could not be. */
+void start_spawned(struct run *run);
+/* The run's reaper is gone and nothing of the run was ever there: another reaper gets it. FALSE
+ * when that is not to be done (any more). */
+gboolean start_again(struct run *run);
 /* A run that no reaper ever had is over without processes; no verdict yet. */
 void start_abandon(struct run *run);
+/* A spare is ready, or none can be had. */
 void start_with_spare(struct activator *a);
 void start_without_spare(struct activator *a, int number);
 void run_arm_start_timer(struct run *run);

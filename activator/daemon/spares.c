@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@
 #define MOULD_LATE_MS 1000
 /* A copy is ready long before. */
 #define UNREADY_USEC G_USEC_PER_SEC
+/* How long a reaper may take for its hello before it is looked at. */
+#define HELLO_MS 1000
 
 struct spawn {
     char *path;
@@ -86,6 +89,8 @@ struct coming {
     pid_t pid;
     int fd;
     struct fd_watch *watch;
+    guint timer;
+    guint patience; /* ms */
 };
 
 static void coming_free(gpointer data)
@@ -93,9 +98,18 @@ static void coming_free(gpointer data)
     struct coming *c = data;
 
     fd_watch_free(c->watch);
+    g_source_remove(c->timer);
     if (c->fd >= 0)
         close(c->fd);
     g_free(c);
+}
+
+/* Stopped by a signal; not one that a debugger holds. */
+static gboolean process_is_held(pid_t pid)
+{
+    struct process_stat s;
+
+    return process_stat_read(pid, &s) && s.state == 'T';
 }
 
 static guint under_way(struct activator *a)
@@ -133,6 +147,20 @@ static void on_coming_end(int fd, uint32_t events, void *data)
     spares_died(a);
 }
 
+/* One that is held would be waited for as long as it is. */
+static gboolean on_no_hello(gpointer data)
+{
+    struct coming *c = data;
+
+    c->patience *= 2;
+    c->timer = g_timeout_add(c->patience, on_no_hello, c);
+    if (c->fd >= 0 && process_is_held(c->pid)) {
+        g_warning("reaper %d is held before it is ready: killed", (int)c->pid);
+        syscall(SYS_pidfd_send_signal, c->fd, SIGKILL, NULL, 0);
+    }
+    return G_SOURCE_REMOVE;
+}
+
 /* 0 or a negative errno, -ESRCH when it is dead already. */
 static int coming_watch(struct activator *a, pid_t pid)
 {
@@ -151,6 +179,8 @@ static int coming_watch(struct activator *a, pid_t pid)
     c->fd = fd;
     if (fd >= 0)
         c->watch = fd_watch_new(fd, on_coming_end, c);
+    c->patience = HELLO_MS;
+    c->timer = g_timeout_add(c->patience, on_no_hello, c);
     if (!a->spares_coming)
         a->spares_coming = g_hash_table_new_full(NULL, NULL, NULL, coming_free);
     g_hash_table_insert(a->spares_coming, GINT_TO_POINTER(pid), c);
@@ -353,6 +383,9 @@ void spares_want(struct activator *a)
     guint wanted = MIN(MAX(waiting, 1), COMING_MAX);
     guint have = g_queue_get_length(a->idle_spares) + under_way(a);
 
+    /* What waits is not to wait for the next look at whether there is room again. */
+    if (a->spares_retry && waiting > 0)
+        g_clear_handle_id(&a->spares_retry, g_source_remove);
     if (a->leaving || a->spares_retry || !a->reapers)
         return;
     for (; have < wanted; have++) {
@@ -369,6 +402,22 @@ void spares_want(struct activator *a)
         if (a->spares_asked == 0)
             a->spares_complained = FALSE;
     }
+}
+
+gboolean reaper_end_held(struct link *l)
+{
+    struct pollfd end = {.fd = l->fd};
+
+    if (l->pid <= 1 || !process_is_held(l->pid))
+        return FALSE;
+    int fd = (int)syscall(SYS_pidfd_open, l->pid, 0);
+    if (fd < 0)
+        return FALSE;
+    /* As long as the connection stands the number is its. */
+    gboolean done =
+        poll(&end, 1, 0) == 0 && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
+    close(fd);
+    return done;
 }
 
 gboolean spares_is_ours(struct activator *a, pid_t pid)

@@ -11,6 +11,10 @@
 #define MARGIN_MS 500
 /* When the spare that was used up is replaced although its service still starts. */
 #define REPLACE_MS 200
+/* How long a reaper may take to spawn the program before it is looked at, and how many reapers
+ * may die of one run before it spawned anything. */
+#define WORD_MS     1000
+#define REAPERS_MAX 3
 
 static gboolean on_start_timeout(gpointer data)
 {
@@ -129,13 +133,68 @@ static gboolean on_replace(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/* A reaper that is held cannot tell, and would spawn the program when it is continued, however
+ * late. Its end is reported by the top reaper, and the run goes to another one. */
+static gboolean on_no_word(gpointer data)
+{
+    struct run *run = data;
+
+    run->word_timer = 0;
+    if (!run->peer)
+        return G_SOURCE_REMOVE;
+    if (reaper_end_held(run->peer->link))
+        g_warning("the reaper of %s (pid %d) is held: another one takes its place",
+                  run->service->name, (int)run->reaper_pid);
+    run->word_ms *= 2;
+    run->word_timer = g_timeout_add(run->word_ms, on_no_word, run);
+    return G_SOURCE_REMOVE;
+}
+
+void start_spawned(struct run *run)
+{
+    g_clear_handle_id(&run->word_timer, g_source_remove);
+    g_clear_pointer(&run->env, g_strfreev);
+}
+
+static gboolean on_again(gpointer data)
+{
+    start_with_spare(data);
+    return G_SOURCE_REMOVE;
+}
+
+gboolean start_again(struct run *run)
+{
+    struct activator *a = run->a;
+    char *record = g_strdup_printf("%s/runs/%" G_GUINT64_FORMAT, a->runtime_dir, run->id);
+
+    if (!run->env || run->spawned_pid || run->reapers >= REAPERS_MAX || a->leaving) {
+        g_free(record);
+        return FALSE;
+    }
+    g_clear_handle_id(&run->word_timer, g_source_remove);
+    unlink(record);
+    g_free(record);
+    run->empty = run->at_top = FALSE;
+    run->ended = run->seq = run->top_seq = 0;
+    run->reaper_pid = 0;
+    run->unborn = TRUE;
+    g_queue_push_head(a->waiting, run);
+    /* Not before the receipt for the end of the old one has gone to the top reaper. */
+    g_idle_add(on_again, a);
+    return TRUE;
+}
+
 void start_with_spare(struct activator *a)
 {
     while (!g_queue_is_empty(a->waiting) && !g_queue_is_empty(a->idle_spares)) {
         struct run *run = g_queue_pop_head(a->waiting);
         run->unborn = FALSE;
         reapers_dispatch(g_queue_peek_head(a->idle_spares), run);
-        g_clear_pointer(&run->env, g_strfreev);
+        if (!run->peer)
+            continue;
+        run->reapers++;
+        run->word_ms = WORD_MS;
+        run->word_timer = g_timeout_add(run->word_ms, on_no_word, run);
     }
     if (!g_queue_is_empty(a->waiting))
         spares_want(a);

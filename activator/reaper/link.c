@@ -17,6 +17,7 @@
 /* A connection that lasted this long was a good one: the next may be tried at once. */
 #define GOOD_AFTER 1000
 #define READ_TURN  32
+#define SEND_AGAIN 100
 #define SOCKET     "reapers"
 
 /* Large things are aligned to pages, so that the linker puts them apart from the small ones and
@@ -256,6 +257,7 @@ void link_drop(struct link *l)
     if (!link_is_up(l))
         return;
     loop_close(l->loop, &l->socket);
+    loop_disarm(l->loop, &l->send_again);
     l->wants_out = false;
     l->handler->down(l->handler->data);
     if (l->persistent && !link_is_up(l))
@@ -270,7 +272,7 @@ void link_refuse(struct link *l)
 
 /* --- out -------------------------------------------------------------------------------- */
 
-void link_want_out(struct link *l, bool wanted)
+static void want_out(struct link *l, bool wanted)
 {
     if (wanted == l->wants_out)
         return;
@@ -278,15 +280,28 @@ void link_want_out(struct link *l, bool wanted)
     loop_change(l->loop, &l->socket, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-int link_send(struct link *l, const struct message *m, const int *fds, size_t nfds)
+static void on_send_again(void *data)
 {
-    int result = -ENOTCONN;
+    struct link *l = data;
 
     if (link_is_up(l))
-        result = message_send(l->socket.fd, m, fds, nfds);
-    if (result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM) {
-        link_want_out(l, true);
-        return -EAGAIN;
-    }
-    return result;
+        l->handler->writable(l->handler->data);
+}
+
+void link_proceed(struct link *l, int result)
+{
+    loop_disarm(l->loop, &l->send_again);
+    want_out(l, result == 1 || result == -EAGAIN);
+    if (result >= 0 || result == -EAGAIN)
+        return;
+    /* Lack of memory and the like: the socket has room all the time, so asking it would be a
+     * loop without a pause. (When the connection is over the reading side tells before that.) */
+    l->send_again.fired = on_send_again;
+    l->send_again.data = l;
+    loop_arm(l->loop, &l->send_again, SEND_AGAIN);
+}
+
+int link_send(struct link *l, const struct message *m, const int *fds, size_t nfds)
+{
+    return link_is_up(l) ? message_send(l->socket.fd, m, fds, nfds) : -ENOTCONN;
 }

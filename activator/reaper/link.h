@@ -28,6 +28,7 @@ struct link {
     struct loop_source socket;
     struct loop_source watch; /* inotify */
     struct loop_timer retry;
+    struct loop_timer send_again;
     uint64_t backoff; /* ms */
     uint64_t since;   /* ms: this connection */
     bool persistent;  /* connect again */
@@ -57,11 +58,12 @@ static inline bool link_is_up(const struct link *l)
     return l->socket.fd >= 0;
 }
 
-/* Sends. -EAGAIN: not sent, writable() will be called; other errors end the link sooner or
- * later by themselves. */
+/* Sends. 0 or a negative errno: not sent. */
 int link_send(struct link *l, const struct message *m, const int *fds, size_t nfds);
-/* Asks for writable(). */
-void link_want_out(struct link *l, bool wanted);
+/* After a round of sending: result is 0 when all is said, 1 when that was enough for a turn, or
+ * the error that ended it. writable() will be called when it can go on; not when the connection
+ * is over, which shows on the reading side. */
+void link_proceed(struct link *l, int result);
 /* Handles messages that have arrived, at most `most`. */
 void link_read(struct link *l, unsigned most);
 /* Where messages are built, one at a time: they are large, and one is enough for one thread. */

@@ -85,7 +85,8 @@ int signals_take(sigset_t *found)
     sigdelset(&all, SIGFPE);
     sigdelset(&all, SIGILL);
     sigdelset(&all, SIGABRT);
-    sigprocmask(SIG_SETMASK, &all, found);
+    if (sigprocmask(SIG_SETMASK, &all, found) < 0)
+        return -errno;
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGCHLD);
     sigaddset(&wanted, SIGTERM);

@@ -9,6 +9,7 @@
 
 #define EXIT_USER   100 /* wrong use */
 #define EXIT_SYSTEM 111 /* the system refused what cannot be done without */
+#define EXIT_NO_RUN 112 /* a warm reaper left before it had a run */
 
 /* One line on stderr, dropped when stderr would block: nobody who does not read it may stop a
  * reaper. */

@@ -2,7 +2,7 @@
 /* What the reaper of a run says to the activator, and hears from it. */
 #include "reaper/run.h"
 
-#include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TELL_TURN 64
@@ -69,11 +69,7 @@ void run_tell(struct run *r)
 {
     if (!link_is_up(&r->link) || r->id == 0)
         return;
-    int result = tell_all(r);
-    /* 1: enough for this turn; the socket says at once that it has room. An error other than a
-     * full socket shows on the reading side too. */
-    link_want_out(&r->link,
-                  result == 1 || result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM);
+    link_proceed(&r->link, tell_all(r));
 }
 
 static void on_up(void *data)
@@ -94,7 +90,13 @@ static void on_up(void *data)
     message_put_u32(link_message(), (uint32_t)r->pid);
     message_put_u64(link_message(), r->time);
     /* The pipe again, too: a new top reaper does not have it. */
-    message_send(r->link.socket.fd, link_message(), &fd, fd >= 0);
+    int result = message_send(r->link.socket.fd, link_message(), &fd, fd >= 0);
+    if (result < 0) {
+        /* Nothing else would be understood. A spare is of no use, a run tries again later. */
+        complain("cannot say hello to the activator: %s", strerror(-result));
+        link_drop(&r->link);
+        return;
+    }
     if (r->id == 0)
         return;
     events_rewind(&r->events);
@@ -110,7 +112,7 @@ static void on_down(void *data)
 
     /* A spare belongs to the activator that started it. */
     if (r->id == 0)
-        loop_end(&r->loop, 0);
+        loop_end(&r->loop, EXIT_NO_RUN);
     else
         run_leave_if_done(r);
 }

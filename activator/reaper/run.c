@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #define REAP_TURN 128
-#define LOG_TURN  (64u * 1024)
+/* ms: waiting for children failed, and no signal will tell of them again. */
+#define REAP_AGAIN 100
+#define LOG_TURN   (64u * 1024)
 /* Before an end is told: what the dead may have left in the pipe, and not more when others go
  * on writing. */
 #define LOG_WORDS (128u * 1024)
@@ -58,10 +60,14 @@ static void record_remove(const struct run *r)
 
 static void leave(struct run *r)
 {
-    if (r->id != 0) {
-        log_close(&r->log);
-        record_remove(r);
+    if (r->id == 0) {
+        /* A run may have been on its way to us: the top reaper has to know that we never had
+         * it. */
+        loop_end(&r->loop, EXIT_NO_RUN);
+        return;
     }
+    log_close(&r->log);
+    record_remove(r);
     loop_end(&r->loop, 0);
 }
 
@@ -160,6 +166,8 @@ static void reap(struct run *r)
                 continue;
             if (errno == ECHILD && r->id != 0)
                 nothing_left(r);
+            else if (errno != ECHILD)
+                loop_arm(&r->loop, &r->again, REAP_AGAIN);
             break;
         }
         if (info.si_pid == 0)
@@ -269,9 +277,10 @@ int run_get_ready(struct run *r, const int log[2], int lifeline)
     if (result < 0)
         return result;
     /* Reading never blocks; the service's own end is an ordinary blocking one. */
-    fcntl(log[0], F_SETFL, O_NONBLOCK);
     r->log.pipe = log[0];
     r->ready.log_write = log[1];
+    if (fcntl(log[0], F_SETFL, O_NONBLOCK) < 0)
+        return -errno;
     r->pipe.data = r;
     r->pipe.ready = on_pipe;
     result = loop_add(&r->loop, &r->pipe, log[0], EPOLLIN);

@@ -212,7 +212,12 @@ static int child_main(void *data)
     }
     if (result == 0) {
         sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
+        if (sigprocmask(SIG_SETMASK, &none, NULL) < 0) {
+            stage = SPAWN_STAGE_SETUP;
+            result = -errno;
+        }
+    }
+    if (result == 0) {
         execve(c->q->argv[0], c->q->argv, c->q->envp);
         result = -errno;
     }

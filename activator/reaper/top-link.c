@@ -132,9 +132,7 @@ void top_tell(struct top *t)
 {
     if (!link_is_up(&t->link))
         return;
-    int result = tell_all(t);
-    link_want_out(&t->link,
-                  result == 1 || result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM);
+    link_proceed(&t->link, tell_all(t));
 }
 
 static void on_up(void *data)

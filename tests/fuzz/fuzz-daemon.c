@@ -120,6 +120,12 @@ void start_abandon(struct run *run)
     must(run->a == &activator);
 }
 
+void start_spawned(struct run *run)
+{
+    must(run->a == &activator);
+    g_clear_pointer(&run->env, g_strfreev);
+}
+
 gboolean spares_is_ours(struct activator *a, pid_t pid)
 {
     return a == &activator && pid == 4711;

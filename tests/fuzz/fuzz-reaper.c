@@ -42,9 +42,14 @@ int link_send(struct link *l, const struct message *m, const int *fds, size_t nf
     return 0;
 }
 
-void link_want_out(struct link *l, bool wanted)
+void link_drop(struct link *l)
 {
-    l->wants_out = wanted;
+    l->socket.fd = -1;
+}
+
+void link_proceed(struct link *l, int result)
+{
+    l->wants_out = result == 1 || result == -EAGAIN;
 }
 
 void complain(const char *format, ...)

@@ -1,0 +1,143 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Each system call on the way of a start is made to fail: the caller has an answer that says what
+could not be done, or the service; the activator lives and serves the next one; nothing is left.
+
+Here the first, the last and one other call of each kind fail, with one error; tests/faults has
+all of them, with each error that the call can have."""
+import os
+import pathlib
+import random
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from faulting import *  # noqa: E402
+from harness import *  # noqa: E402
+
+ALL = os.environ.get("DBA_FAULTS") == "all"
+
+
+def counts(calls):
+    return ", ".join(f"{len(numbers)} {call}" for call, numbers in calls.items())
+
+
+def choose(calls):
+    """(call, error, number) of the cases."""
+    for call, numbers in calls.items():
+        if not ALL:
+            numbers = sorted({numbers[0], numbers[-1], random.choice(numbers)})
+        for error in errors_of(call)[:None if ALL else 1]:
+            for number in numbers:
+                yield call, error, number
+
+
+def run_all(lab, calls, one):
+    """one(inject, log) for each chosen case."""
+    last = None
+    hit = 0
+    for call, error, number in choose(calls):
+        if last not in (None, call):
+            lab.compare(last)
+        last = call
+        log = lab.world.path / "strace.log"
+        log.unlink(missing_ok=True)
+        inject = f"{call}:error={error}:when={number}"
+        lab.attempt(inject, lambda i=inject, f=log: one(i, f))
+        hit += was_injected(log)
+    lab.compare(last)
+    diagnose(f"{lab.cases} cases, {hit} of them met the call; the activator died {lab.deaths} "
+             f"times, {lab.unmanaged} services started without it")
+    check_equal(lab.problems, [], "each caller has an answer, nothing is left")
+    check(hit * 2 > lab.cases, "most of the failures happened", f"{hit} of {lab.cases}")
+    lab.over()
+
+
+@case("a warm reaper")
+def _(world):
+    need_strace()
+    lab = Lab(world)
+
+    def one(inject, log):
+        with Strace(log, lab.spare(), inject):
+            return lab.scenario()
+
+    one(None, world.path / "record")
+    calls = calls_in(world.path / "record")
+    diagnose(f"one start makes {counts(calls)}")
+    check({"sendmsg", "recvmsg", "clone", "execve", "waitid"} <= set(calls), "it was seen", calls)
+    run_all(lab, calls, one)
+
+
+@case("a reaper that comes")
+def _(world):
+    need_strace()
+    lab = Lab(world)
+    program = "dbus-activator-reaper"
+
+    def one(inject, log):
+        old = lab.spare()
+        lab.wish(program, log, inject)
+        kill_pid(old)
+        wait_for(lambda: not (lab.tree / f"{program}.wish").exists(), "the next reaper")
+        return lab.scenario()
+
+    record = world.path / "record"
+    old = lab.spare()
+    lab.wish(program, record)
+    kill_pid(old)
+    wait_for(lambda: not (lab.tree / f"{program}.wish").exists(), "the next reaper")
+    lab.spare()
+    calls = calls_in(record)
+    lab.scenario()
+    diagnose(f"it makes {counts(calls)}")
+    check({"connect", "sendmsg", "epoll_ctl", "prctl"} <= set(calls), "it was seen", calls)
+    run_all(lab, calls, one)
+
+
+@case("the activator")
+def _(world):
+    need_strace()
+    lab = Lab(world)
+
+    def one(inject, log):
+        lab.spare()
+        # Without memory GLib ends the program, and the next one goes on.
+        lab.may_die = bool(inject) and inject.split(":")[0] in ("brk", "mmap", "mremap")
+        pid = lab.activator.pid
+        with Strace(log, pid, inject):
+            try:
+                return lab.scenario()
+            except (Failure, DBusError):
+                if not met_the_bus(log):
+                    raise
+                lab.over()
+                return "met the bus"
+
+    one(None, world.path / "record")
+    calls = calls_in(world.path / "record")
+    diagnose(f"one start makes {counts(calls)}")
+    check({"sendmsg", "recvmsg", "accept4", "clone", "memfd_create"} <= set(calls), "it was seen",
+          calls)
+    run_all(lab, calls, one)
+
+
+@case("the launch helper of a session")
+def _(world):
+    need_strace()
+    lab = Lab(world, "helper")
+    program = "dbus-activator-launch-helper-session"
+
+    def one(inject, log):
+        lab.wish(program, log, inject)
+        return lab.scenario()
+
+    one(None, world.path / "record")
+    calls = calls_in(world.path / "record")
+    diagnose(f"one start makes {counts(calls)}")
+    check({"sendmsg", "recvmsg", "connect", "poll", "memfd_create"} <= set(calls), "it was seen",
+          calls)
+    run_all(lab, calls, one)
+
+
+main()
