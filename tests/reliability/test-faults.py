@@ -16,6 +16,7 @@ from faulting import *  # noqa: E402
 from harness import *  # noqa: E402
 
 ALL = os.environ.get("DBA_FAULTS") == "all"
+CALLS = os.environ.get("DBA_FAULTS_CALLS", "").split()
 
 
 def counts(calls):
@@ -25,6 +26,8 @@ def counts(calls):
 def choose(calls):
     """(call, error, number) of the cases."""
     for call, numbers in calls.items():
+        if CALLS and call not in CALLS:
+            continue
         if not ALL:
             numbers = sorted({numbers[0], numbers[-1], random.choice(numbers)})
         for error in errors_of(call)[:None if ALL else 1]:
@@ -72,8 +75,8 @@ def _(world):
 @case("a reaper that comes")
 def _(world):
     need_strace()
-    lab = Lab(world)
     program = "dbus-activator-reaper"
+    lab = Lab(world, wrapped=program)
 
     def one(inject, log):
         old = lab.spare()
@@ -125,8 +128,8 @@ def _(world):
 @case("the launch helper of a session")
 def _(world):
     need_strace()
-    lab = Lab(world, "helper")
     program = "dbus-activator-launch-helper-session"
+    lab = Lab(world, "helper", program)
 
     def one(inject, log):
         lab.wish(program, log, inject)
