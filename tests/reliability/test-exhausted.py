@@ -139,9 +139,10 @@ def _(world):
     bus.client.barrier()
     wait_for(lambda: world.fields(bus, names[1])["State"] == "starting", "the first one")
     check_equal(bus.start(names[2]), 1, "a held reaper holds up nobody else")
-    check(not first.done(), "its own service waits")
-    signal_pid(spare, signal.SIGCONT)
-    check_equal(first.result(), 1, "and is started when it goes on")
+    check_equal(first.result(), 1, "its own service goes to another one")
+    check(not alive(spare), "the held one cannot start it later")
+    check_equal(len([a for a in world.member(bus, "ListActivations", "(u)", 0)
+                     if a["Name"] == names[1]]), 1, "that was one activation")
     for part, pid in (("activator", activator.pid), ("top reaper", activator.top)):
         stop_all(world, bus, names)
         signal_pid(pid, signal.SIGSTOP)

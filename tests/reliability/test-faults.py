@@ -98,6 +98,24 @@ def _(world):
     run_all(lab, calls, one)
 
 
+@case("a reaper that is held before it is ready")
+def _(world):
+    program = "dbus-activator-reaper"
+    lab = Lab(world, wrapped=program)
+    for turn in range(2):
+        old = lab.spare()
+        # The shell in its place: it has the pid and will never say hello.
+        (lab.tree / "wish.new").write_text("kill -STOP $$\n")
+        os.rename(lab.tree / "wish.new", lab.tree / f"{program}.wish")
+        kill_pid(old)
+        held = wait_for(lambda: [p for p in children(lab.activator.top)
+                                 if field_of(p, "State")[:1] == "T"], "a held one")
+        check_equal(lab.bus.start(SERVICE), 1, f"turn {turn}: the start does not wait for it")
+        check(not any(alive(p) for p in held), f"turn {turn}: it is gone", held)
+        lab.stop(SERVICE)
+    lab.over()
+
+
 @case("the activator")
 def _(world):
     need_strace()
