@@ -246,6 +246,17 @@ exec {real} "$@"
 
         return wait_for(look, "a warm reaper")
 
+    def mould(self):
+        """The pid of the reaper that makes copies of itself, 0: there is none."""
+        return next((p for p in children(self.activator.top)
+                     if " ".join(argv_of(p)).rstrip().endswith(": mould")), 0)
+
+    def end_warm(self):
+        """Kills the warm reapers: the next one is executed."""
+        for pid in (self.spare(), self.mould()):
+            if pid:
+                kill_pid(pid)
+
     def rest(self):
         """The activator's descriptors and the processes below the top, when all is quiet."""
         state = {"seen": None, "same": 0}

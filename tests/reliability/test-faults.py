@@ -79,16 +79,16 @@ def _(world):
     lab = Lab(world, wrapped=program)
 
     def one(inject, log):
-        old = lab.spare()
+        lab.spare()
         lab.wish(program, log, inject)
-        kill_pid(old)
+        lab.end_warm()
         wait_for(lambda: not (lab.tree / f"{program}.wish").exists(), "the next reaper")
         return lab.scenario()
 
     record = world.path / "record"
-    old = lab.spare()
+    lab.spare()
     lab.wish(program, record)
-    kill_pid(old)
+    lab.end_warm()
     wait_for(lambda: not (lab.tree / f"{program}.wish").exists(), "the next reaper")
     lab.spare()
     calls = calls_in(record)
@@ -103,17 +103,36 @@ def _(world):
     program = "dbus-activator-reaper"
     lab = Lab(world, wrapped=program)
     for turn in range(2):
-        old = lab.spare()
+        lab.spare()
         # The shell in its place: it has the pid and will never say hello.
         (lab.tree / "wish.new").write_text("kill -STOP $$\n")
         os.rename(lab.tree / "wish.new", lab.tree / f"{program}.wish")
-        kill_pid(old)
+        lab.end_warm()
         held = wait_for(lambda: [p for p in children(lab.activator.top)
                                  if field_of(p, "State")[:1] == "T"], "a held one")
         check_equal(lab.bus.start(SERVICE), 1, f"turn {turn}: the start does not wait for it")
         check(not any(alive(p) for p in held), f"turn {turn}: it is gone", held)
         lab.stop(SERVICE)
     lab.over()
+
+
+@case("a reaper that makes copies of itself")
+def _(world):
+    need_strace()
+    lab = Lab(world)
+
+    def one(inject, log):
+        spare = lab.spare()
+        mould = wait_for(lab.mould, "the mould")
+        with Strace(log, mould, inject):
+            kill_pid(spare)
+            return lab.scenario()
+
+    one(None, world.path / "record")
+    calls = calls_in(world.path / "record")
+    diagnose(f"it makes {counts(calls)}")
+    check({"socketpair", "pipe2", "clone3", "sendmsg"} <= set(calls), "it was seen", calls)
+    run_all(lab, calls, one)
 
 
 @case("the activator")
@@ -138,7 +157,7 @@ def _(world):
     one(None, world.path / "record")
     calls = calls_in(world.path / "record")
     diagnose(f"one start makes {counts(calls)}")
-    check({"sendmsg", "recvmsg", "accept4", "clone", "memfd_create"} <= set(calls), "it was seen",
+    check({"sendmsg", "recvmsg", "memfd_create"} <= set(calls), "it was seen",
           calls)
     run_all(lab, calls, one)
 
