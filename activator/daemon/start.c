@@ -180,7 +180,7 @@ gboolean start_again(struct run *run)
     run->unborn = TRUE;
     g_queue_push_head(a->waiting, run);
     /* Not before the receipt for the end of the old one has gone to the top reaper. */
-    g_idle_add(on_again, a);
+    g_idle_add_full(G_PRIORITY_DEFAULT, on_again, a, NULL);
     return TRUE;
 }
 
