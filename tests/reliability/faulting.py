@@ -253,9 +253,13 @@ exec {real} "$@"
 
     def end_warm(self):
         """Kills the warm reapers: the next one is executed."""
-        for pid in (self.spare(), self.mould()):
-            if pid:
-                kill_pid(pid)
+        spare = self.spare()
+        mould = self.mould()
+        # The mould first, or it could make another copy yet.
+        if mould:
+            kill_pid(mould)
+            wait_for(lambda: not alive(mould), "the mould's end")
+        kill_pid(spare)
 
     def rest(self):
         """The activator's descriptors and the processes below the top, when all is quiet."""
