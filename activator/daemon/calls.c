@@ -76,6 +76,27 @@ void call_list_services(struct activator *a, DBusMessage *call, gboolean all)
     g_ptr_array_unref(names);
 }
 
+static void on_looked(gboolean reached, void *data)
+{
+    struct run *run = data;
+
+    (void)reached;
+    run->looking = FALSE;
+}
+
+/* An orphan that comes to the top reaper makes no noise. Signal 0 has it look, and tell what it
+ * finds: who asks again has that, and nobody waits for a top reaper that is held. */
+static void look_again(struct service *s)
+{
+    for (guint i = 0; i < s->runs->len; i++) {
+        struct run *run = g_ptr_array_index(s->runs, i);
+        if (!run->at_top || run->empty || run->looking)
+            continue;
+        run->looking = TRUE;
+        run_signal(run, 0, on_looked, run);
+    }
+}
+
 void call_get_service(struct activator *a, DBusMessage *call, gboolean all)
 {
     DBusMessage *reply = NULL;
@@ -88,6 +109,7 @@ void call_get_service(struct activator *a, DBusMessage *call, gboolean all)
     reply_begin(call, &reply, &iter, &dict, "{sv}");
     fields_service(s, &dict, all);
     reply_end(a, reply, &iter, &dict);
+    look_again(s);
 }
 
 void call_describe_services(struct activator *a, DBusMessage *call, gboolean all)
@@ -120,6 +142,7 @@ void call_list_processes(struct activator *a, DBusMessage *call, gboolean all)
     reply_begin(call, &reply, &iter, &array, "(uusb)");
     fields_processes(s, &array, all);
     reply_end(a, reply, &iter, &array);
+    look_again(s);
 }
 
 struct listing {

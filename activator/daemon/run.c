@@ -176,7 +176,6 @@ static void give_receipt(struct run *run, guint64 seq)
 void run_spawned(struct run *run, pid_t pid, guint64 time)
 {
     run->spawned_pid = pid;
-    run->a->spares_failed = 0;
     start_spawned(run);
     if (time)
         run->spawned = time;
@@ -346,6 +345,11 @@ void run_emptied(struct run *run, guint64 seq, guint64 time)
     end_without_main(run, time);
     cancel_timer(&run->stop_timer);
     run_judge(run);
+    if (!run->empty) {
+        /* It begins anew. The top reaper would not hear of its next reaper before this. */
+        run_ack(teller(run, seq), run->id, seq);
+        return;
+    }
     run_record(run);
     give_receipt(run, seq);
     stop_note(run);

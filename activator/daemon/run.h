@@ -24,7 +24,8 @@ struct run {
     char **command;
     struct peer *peer; /* its reaper's connection; NULL: none at the moment */
     pid_t reaper_pid;
-    gboolean at_top; /* its reaper died, the top reaper has the processes */
+    gboolean at_top;  /* its reaper died, the top reaper has the processes */
+    gboolean looking; /* the top has been asked to look for more of them */
     pid_t spawned_pid;
     pid_t main_pid;      /* the last process that owned the name; 0 none yet or gone */
     pid_t named_pid;     /* the same, kept after its end */

@@ -279,6 +279,48 @@ def _(world):
     check(not alive(pid), "it can be stopped")
 
 
+@case("a reaper is killed before it has started anything")
+def _(world):
+    bus, activator = world.both("signal", "--start-limit", "0")
+    world.service("test.A", ["touch", str(world.mark("there")), "await", str(world.mark("go")),
+                             "daemonize", "orphans", "1", "name", "test.A"])
+    world.served(bus, "test.A")
+    signals = world.recorder(bus)
+
+    def hold(but=0):
+        """The next warm reaper, which is held and will do nothing of what it is told."""
+        spare = wait_for(lambda: [p for p in children(activator.top) if p != but and
+                                  " ".join(argv_of(p)).rstrip().endswith(": spare")], "a spare")[0]
+        signal_pid(spare, signal.SIGSTOP)
+        return spare
+
+    first = hold()
+    pending = bus.begin_start("test.A")
+    for turn in range(2):
+        wait_for(lambda r=first: world.fields(bus, "test.A").get("ReaperPID") == r, "the run")
+        run = world.fields(bus, "test.A")["Run"]
+        second = hold(first) if turn == 0 else None
+        kill_pid(first)
+        first = second
+    wait_for(lambda: world.mark("there").exists(), "the service")
+    # While it starts and afterwards, its reaper is as any other.
+    wait_for(lambda: world.fields(bus, "test.A").get("ReaperPID", 0) > 0, "its reaper")
+    kill_pid(world.fields(bus, "test.A")["ReaperPID"])
+    world.set_mark("go")
+    check_equal(pending.error(), None, "the start goes on with another one")
+    pid = bus.owner_pid("test.A")
+    check_settles(lambda: [world.fields(bus, "test.A").get(k)
+                           for k in ("Run", "Managed", "MainPID", "NProcesses", "State")],
+                  [run, True, pid, 2, "running"], "as the same run")
+    check_equal(len(history_of(world, bus, "test.A")), 1, "that was one activation")
+    pids = [p[0] for p in world.member(bus, "ListProcesses", "(s)", "test.A")]
+    bus.ask("test.A", "Exit", "(i)", 5)
+    wait_for(lambda: ends_of(signals, "test.A"), "ServiceExited")
+    check_equal(ends_of(signals, "test.A"), {(run, pid, "exited", 5)}, "its end is told once")
+    world.member(bus, "StopService", "(s)", "test.A")
+    check_equal([p for p in pids if alive(p)], [], "it can be stopped")
+
+
 @case("the top reaper is killed")
 def _(world):
     bus, activator = started_world(world, "signal")

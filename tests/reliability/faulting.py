@@ -195,7 +195,8 @@ exec {real} "$@"
         number = len(self.world.buses)
         self.bus = self.world.bus(name=f"bus{number}",
                                   systemd_activation=self.door == "signal")
-        self.activator = self.world.activator(self.bus, "--start-limit", "0")
+        self.activator = self.world.activator(self.bus, "--start-limit", "0",
+                                              "--stop-timeout", "1")
         self.world.served(self.bus, SERVICE, OTHER)
         self.start_and_stop(OTHER)
         self.start_and_stop(SERVICE)
@@ -351,6 +352,10 @@ exec {real} "$@"
     def compare(self, what):
         """Nothing is left since the last look."""
         if self.activator is None:
+            return
+        if "copies of a reaper die at once" in read_text(self.activator.errors):
+            # So many were killed; without a mould the rest is another one.
+            self.over()
             return
         try:
             wait_for(lambda: self.rest() == self.before, "what there was before", 30)
