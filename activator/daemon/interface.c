@@ -281,7 +281,9 @@ static DBusHandlerResult on_message(DBusConnection *connection, DBusMessage *mes
     if (dbus_message_get_type(message) != DBUS_MESSAGE_TYPE_METHOD_CALL ||
         dbus_message_has_interface(message, DBUS_INTERFACE_PEER))
         return DBUS_HANDLER_RESULT_NOT_YET_HANDLED;
-    if (a->serving)
+    /* Not before the requests that died with a predecessor are failed: whoever asks again because
+     * it has an answer is not told so a second time. */
+    if (a->serving && (!a->crashed_before || a->leaving))
         on_call(a, message);
     else
         g_queue_push_tail(a->held_calls, dbus_message_ref(message));

@@ -17,7 +17,7 @@ struct peer {
     gboolean held;
     char *held_name, *held_file;
     char **held_env;
-    gint64 copied; /* when the mould made it, monotonic; 0: it was executed */
+    gint64 copied; /* when the mould made it, monotonic; 0: it was executed, or has spawned */
     guint silence; /* timer: a peer that says nothing is dropped */
 };
 

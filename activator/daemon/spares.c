@@ -443,11 +443,9 @@ gboolean spares_lost(struct activator *a, const struct peer *p)
     gboolean coming =
         a->spares_coming && g_hash_table_remove(a->spares_coming, GINT_TO_POINTER(p->pid));
 
-    /* A copy says nothing before it has a run; one that ends so soon was never ready. Without a
-     * limit the mould would make the next one for ever. */
-    const struct run *run = run_find(a, p->run_id);
-    gboolean unready = p->copied && (!run || !run->spawned_pid) &&
-                       g_get_monotonic_time() - p->copied < UNREADY_USEC;
+    /* A copy says nothing before it has a run and has spawned it; one that ends so soon was never
+     * ready. Without a limit the mould would make the next one for ever. */
+    gboolean unready = p->copied && g_get_monotonic_time() - p->copied < UNREADY_USEC;
 
     return coming || unready || (a->mould == p && a->copies_asked > 0);
 }

@@ -153,6 +153,8 @@ static gboolean on_no_word(gpointer data)
 void start_spawned(struct run *run)
 {
     run->a->spares_failed = 0;
+    if (run->peer)
+        run->peer->copied = 0;
     g_clear_handle_id(&run->word_timer, g_source_remove);
     g_clear_pointer(&run->env, g_strfreev);
 }

@@ -312,11 +312,14 @@ static gboolean on_swept(gpointer data)
 
     /* Requests that were queued at the bus have been handed out by now (they came before the
      * reply to RequestName, and this source has a lower priority). */
-    if (a->leaving)
+    if (a->leaving) {
+        interface_serve_held(a);
         return G_SOURCE_REMOVE; /* the mark stays: the next one sweeps */
+    }
     if (a->crashed_before)
         door_signal_sweep(a);
     a->crashed_before = FALSE;
+    interface_serve_held(a);
     runtime_dir_mark(a, a->has_systemd_door);
     if (a->options->ready_fd >= 0) {
         if (write(a->options->ready_fd, "\n", 1) < 0)
@@ -342,7 +345,6 @@ static void begin_serving(struct activator *a)
     }
     spares_want(a);
     verdicts_give_held(a);
-    interface_serve_held(a);
     door_helper_serve_held(a);
     if (a->reload_asked)
         activator_reload(a, NULL, NULL);

@@ -18,10 +18,10 @@ SIZES = (1, 1, 1, 2, 2)
 class Storm:
     """The world of a storm: a bus, an activator, and who is killed how often."""
 
-    def __init__(self, world, crowd, door="signal"):
-        self.world, self.door = world, door
+    def __init__(self, world, crowd):
+        self.world = world
         self.random = random.Random()
-        self.bus, self.part = world.both(door, "--start-limit", "0")
+        self.bus, self.part = world.both("signal", "--start-limit", "0")
         self.first_top = self.part.top
         self.names = [f"test.S{i}" for i in range(crowd)]
         for number, name in enumerate(self.names):
@@ -64,10 +64,12 @@ class Storm:
         return parent_of(self.serving())
 
     def reapers(self):
-        """Those of runs and spares: not what stands above the activator."""
-        return [p for p in below() if "dbus-activator-reaper" in (argv_of(p) or [""])[0] and
-                not (argv_of(p)[0] + " ".join(argv_of(p)[1:])).endswith(": activator") and
-                "--top" not in argv_of(p)]
+        """Those of runs and spares: not what stands above the activator, and not a program that is
+        not executed yet, which looks like its reaper."""
+        argvs = {p: argv_of(p) or [""] for p in below()}
+        found = {p for p, argv in argvs.items() if "dbus-activator-reaper" in argv[0] and
+                 not " ".join(argv).endswith(": activator") and "--top" not in argv}
+        return [p for p in found if parent_of(p) not in found]
 
     def kill(self, what):
         """One of them, whatever it does at the moment."""
@@ -131,12 +133,13 @@ class Storm:
             self.trouble("one that fails is said to be started")
 
     def retry(self, name, error):
-        """Nothing is killed meanwhile (each request has been sent), so one is enough. What needs it
-        is a request through the signal door that the bus had sent and the activator had not read:
-        the bus takes it for delivered, tells nobody, and does not say what it waits for."""
-        if self.door != "signal" or "died with its predecessor" not in error.message:
+        """Nothing is killed meanwhile (each request has been sent), so one is enough when the
+        activator is back. What needs it is a request that the bus had sent and the activator had not
+        read: the bus takes it for delivered, tells nobody, and does not say what it waits for."""
+        if "died with its predecessor" not in error.message:
             self.trouble(f"{name}: is not started for another reason than the activator's death: "
                          f"{error}")
+        self.serving()
         self.retries += 1
         error = self.bus.begin_start(name).error()
         if error is not None:
@@ -290,14 +293,9 @@ class Storm:
         check(self.starts > 0 and sum(self.kills.values()) > 0, "and there was a storm")
 
 
-def storm_helper(world, count):
-    """As storm_activator() through the helper door, where no caller has to ask twice."""
-    storm_activator(world, count, door="helper")
-
-
-def storm_activator(world, count, crowd=20, door="signal"):
+def storm_activator(world, count, crowd=20):
     """count activations while the activator, and now and then the top reaper, is killed."""
-    storm = Storm(world, crowd, door)
+    storm = Storm(world, crowd)
 
     def disturb(_number):
         storm.moment()

@@ -181,6 +181,24 @@ def _(world):
     check_equal(pids_with("dbus-activator-reaper: mould"), [], "each is executed")
 
 
+@case("services that end at once")
+def _(world):
+    bus, activator, _names = start_world(world)
+    bad = [f"test.Q{i}" for i in range(12)]
+    for name in bad:
+        world.service(name, "exit 3")
+    world.served(bus, *bad)
+    settled(activator)
+    moulds = pids_with("dbus-activator-reaper: mould")
+    for _ in range(3):
+        pending = [bus.begin_start(n) for n in bad]
+        check_equal({p.error().name for p in pending},
+                    {"org.freedesktop.DBus.Error.Spawn.ChildExited"}, "each says so")
+        settled(activator)
+    check_equal(pids_with("dbus-activator-reaper: mould"), moulds,
+                "their reapers are not taken for copies that fail")
+
+
 @case("idle with 50 services")
 def _(world):
     bus, activator, names = start_world(world, 50)
