@@ -17,6 +17,15 @@ word() {
 	echo "$2"
 }
 
+# need PROGRAM...: said before the work and not after it
+need() {
+	local program
+	for program in "$@"; do
+		command -v "$program" >/dev/null ||
+			die "$program is not installed; README.md lists the packages"
+	done
+}
+
 # Sets $scratch to a directory that vanishes with this shell.
 make_scratch() {
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/dbus-activator-kernel.XXXXXX")
@@ -34,6 +43,7 @@ find_tarball() {
 		echo "$tarball"
 		return
 	fi
+	[ -z "${LINUX_SOURCE:-}" ] || die "LINUX_SOURCE=$LINUX_SOURCE: no such file"
 	if [ ! -r "$fetched" ]; then
 		make_scratch
 		(cd "$scratch" && apt-get download -q "linux-source-$kernel_series" &&
