@@ -10,6 +10,7 @@
 bool session_take_signals(struct session *s)
 {
     sigset_t awaited;
+    sigset_t terminal;
 
     /* SIGINT and SIGQUIT are awaited too: before the command runs they end the start, after
      * that they are passed over. So their disposition stays what the command is to find. */
@@ -20,6 +21,14 @@ bool session_take_signals(struct session *s)
     sigaddset(&awaited, SIGINT);
     sigaddset(&awaited, SIGQUIT);
     sigprocmask(SIG_BLOCK, &awaited, NULL);
+    /* Ctrl-Z is the command's affair as well. Stopped by it at once, the wrapper would let the
+     * caller's shell continue the session while the reaper, of which the command's stop has to
+     * be learnt, has not seen it yet: it would stop what has just been continued. */
+    sigemptyset(&terminal);
+    sigaddset(&terminal, SIGTSTP);
+    sigaddset(&terminal, SIGTTIN);
+    sigaddset(&terminal, SIGTTOU);
+    sigprocmask(SIG_BLOCK, &terminal, NULL);
     s->signals = signalfd(-1, &awaited, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         say("signalfd: %s", strerror(errno));

@@ -494,6 +494,23 @@ def _(w):
     t.leave(w)
 
 
+@case("terminal: Ctrl-Z is for the command, which may not want it")
+def _(w):
+    t = Terminal(w)
+    t.type("$SESSION -- bash -c 'trap \"\" TSTP; echo \"<\"\"up>\"; while read x; do "
+           "echo \"<got $x>\"; done; exit 4'\n")
+    t.expect("<up>")
+    for word in ("one", "two"):
+        t.type("\x1a")
+        t.type(f"{word}\n")
+        t.expect(f"<got {word}>")
+    t.type("\x04")
+    t.expect("outer$ ")
+    t.type(SAY.format("status $?"))
+    t.expect("<status 4>")
+    t.leave(w)
+
+
 @case("terminal: `suspend` in the session's shell, and fg")
 def _(w):
     t = inner_shell(w)
