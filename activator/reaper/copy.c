@@ -40,7 +40,6 @@ static int become_spare(struct run *r, int socket, const int log[2])
     r->link.socket.fd = r->signals.fd = r->pipe.fd = -1;
     r->is_copy = true;
     r->is_mould = false;
-    setsid();
     title_set("spare");
     int result = child_reaper_become();
     if (result >= 0)

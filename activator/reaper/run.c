@@ -248,7 +248,9 @@ void run_begin(struct run *r, const struct spawn_request *q)
     r->time = time_now();
     close(r->ready.log_write);
     close(r->ready.null);
-    /* Only now: somebody waits for the program, nobody for these. */
+    /* Only now: somebody waits for the program, nobody for these. The session tells the top reaper
+     * what is on its way to it, and what of a run. */
+    setsid();
     title_set(q->name);
     if (log_target(&r->log, q->name, q->log_path, q->log_limit, (q->flags & SPAWN_SYSLOG) != 0) < 0)
         complain("run %llu: name or log path is too long; it has no log",
@@ -307,7 +309,6 @@ int spare_main(const struct options *o)
     struct run *r = &the_run;
 
     descriptors_clean(&o->lifeline, o->lifeline >= 0);
-    setsid();
     title_set("spare");
     r->kind = child_reaper_become();
     if (r->kind < 0) {

@@ -17,7 +17,8 @@ def title(pid):
 
 @test
 def copies_of_a_spare(a):
-    """A copy is as any spare: a sibling, with a session, a log pipe and signals of its own."""
+    """A copy is as any spare: a sibling, with a log pipe and signals and, once it has a run, a
+    session of its own."""
     p, mould, _ = a.start()
     before = sorted(os.listdir('/proc/%d/fd' % p.pid))
     copies = [a.copy(mould) for _ in range(3)]
@@ -26,11 +27,12 @@ def copies_of_a_spare(a):
     assert title(p.pid) == b'mould'
     for run, (pid, c) in enumerate(copies, 1):
         wait_for(lambda: title(pid) == b'spare', 'its title')
-        assert stat(pid).parent == os.getpid() and stat(pid).session == pid
+        assert stat(pid).parent == os.getpid() and stat(pid).session == os.getsid(0)
         # What one reaper adopts is its own to wait for.
         body, _ = spawn_body(run, ['/bin/sh', '-c', 'echo words; (exec sleep 1000) & exit 3'])
         c.send(SPAWN, body)
         spawned = c.expect(SPAWNED)
+        assert stat(pid).session == pid
         end = c.expect(EXIT)
         assert (end.run, end.pid, end.how, end.status) == (run, spawned.pid, EXITED, 3)
         assert end.words == b'words'

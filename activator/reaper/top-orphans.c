@@ -17,6 +17,8 @@
 
 #define MANY     200
 #define READ_ALL 1024
+/* How long a program may take from fork to exec: less than a run without any is waited for. */
+#define UNCLEAR_MS 500
 
 /* --- dead reapers ----------------------------------------------------------------------- */
 
@@ -91,39 +93,37 @@ static bool read_text(pid_t pid, const char *name, char *text, size_t size)
     return true;
 }
 
-/* A reaper that the activator has just cloned as our child and that it has not announced. Not
- * recorded: it will be looked at again. */
-static bool is_coming(const struct top *t, const struct process_stat *s)
+/* The program of a reaper that was killed between fork and exec looks like the reaper; so does what
+ * only calls itself so, which is why this is believed for a moment only. */
+static bool is_before_exec(const struct top *t, pid_t pid)
 {
-    pid_t pid = s->pid;
     char path[48];
     char text[512];
     struct stat own;
     struct stat other;
 
-    /* One that has died already shows only its name. */
-    if (s->zombie)
-        return read_text(pid, "comm", text, sizeof text) &&
-               (strcmp(text, "dbus-activator-\n") == 0 || strcmp(text, "dbus-activatord\n") == 0);
     snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
-    if (stat(path, &other) < 0)
+    if (t->unclear && loop_now() - t->unclear >= UNCLEAR_MS)
         return false;
-    /* Between clone and exec it is the activator's double, in its session. */
-    if (t->activator > 0 && s->session == getsid(t->activator)) {
-        snprintf(path, sizeof path, "/proc/%d/exe", (int)t->activator);
-        if (stat(path, &own) == 0 && own.st_ino == other.st_ino && own.st_dev == other.st_dev)
-            return true;
-    }
-    if (stat("/proc/self/exe", &own) < 0 || own.st_ino != other.st_ino ||
+    if (stat(path, &other) < 0 || stat("/proc/self/exe", &own) < 0 || own.st_ino != other.st_ino ||
         own.st_dev != other.st_dev || !read_text(pid, "cmdline", text, sizeof text))
         return false;
-    /* "PROGRAM --spare DIR" before it has set its title, "NAME: spare" after; the title of its
-     * mould for a moment when it is a copy. */
-    const char *second = text + strlen(text) + 1;
     size_t length = strlen(text);
-    return (length >= 7 && (strcmp(text + length - 7, ": spare") == 0 ||
-                            strcmp(text + length - 7, ": mould") == 0)) ||
-           strcmp(second, "--spare") == 0;
+    return length >= 7 &&
+           (strcmp(text + length - 7, ": spare") == 0 || strcmp(text + length - 7, ": mould") == 0);
+}
+
+/* A reaper that the activator has just cloned as our child and that it has not announced, or what
+ * else is the activator's own. All that is in our session until it has a run, and nothing of a
+ * service ever is. Not recorded: it will be looked at again. */
+static bool is_coming(const struct top *t, const struct process_stat *s, bool *unclear)
+{
+    if (s->session == getsid(0) || (t->activator > 0 && s->session == getsid(t->activator)))
+        return true;
+    if (s->zombie || !is_before_exec(t, s->pid))
+        return false;
+    *unclear = true;
+    return true;
 }
 
 /* A kernel with this project's series says from which direct child of ours a process descends,
@@ -233,6 +233,8 @@ static void give(struct top *t, const struct process_stat *s, struct top_run *ru
 /* Two rounds: those that are sure teach the sessions to the others. */
 static void give_all(struct top *t, const struct process_tree *tree)
 {
+    bool unclear = false;
+
     for (int round = 0; round < 2; round++) {
         t->undecided = 0;
         for (size_t i = 0; i < tree->count; i++) {
@@ -241,7 +243,7 @@ static void give_all(struct top *t, const struct process_tree *tree)
             if ((old && old->child && old->start == tree->list[i].start) ||
                 !process_stat_read(tree->list[i].pid, &s))
                 continue;
-            if (is_coming(t, &s)) {
+            if (is_coming(t, &s, &unclear)) {
                 t->undecided += !s.zombie;
                 continue;
             }
@@ -250,6 +252,10 @@ static void give_all(struct top *t, const struct process_tree *tree)
                 give(t, &s, run);
         }
     }
+    if (!unclear)
+        t->unclear = 0;
+    else if (!t->unclear)
+        t->unclear = loop_now();
 }
 
 /* --- looking around --------------------------------------------------------------------- */

@@ -104,6 +104,7 @@ struct top {
     bool replaying;
     bool scanning;    /* top_scan() reads the activator's words */
     size_t undecided; /* children that may be spares, or programs of a dead reaper before exec */
+    uint64_t unclear; /* ms: since when there are some of the latter; 0: there are none */
     size_t nanswers;
     struct {
         uint64_t run;

@@ -4,6 +4,7 @@
 every caller gets an answer."""
 import os
 import pathlib
+import shutil
 import signal
 import sys
 
@@ -319,6 +320,43 @@ def _(world):
     check_equal(ends_of(signals, "test.A"), {(run, pid, "exited", 5)}, "its end is told once")
     world.member(bus, "StopService", "(s)", "test.A")
     check_equal([p for p in pids if alive(p)], [], "it can be stopped")
+
+
+@case("services that call themselves as the reapers do")
+def _(world):
+    bus, activator = world.both("signal", "--start-limit", "0")
+    # Zombie: only a name is left of it. Alive: the very program of the reapers, under the title of
+    # one that waits.
+    thing = world.path / "dbus-activator-thing"
+    shutil.copy(test_service(), thing)
+    world.write_service("test.Zombie", f"{thing} name test.Zombie")
+    world.write_service("test.Alive", f"{program('reaper/dbus-activator-reaper')} --run spare -- "
+                        f"{test_service()} name test.Alive")
+    world.service("test.Other", "orphans 1 name test.Other")
+    world.served(bus, "test.Zombie", "test.Alive", "test.Other")
+    signals = world.recorder(bus)
+    names = ("test.Zombie", "test.Alive", "test.Other")
+    check_equal([bus.start(n) for n in names], [1, 1, 1], "all are started")
+    owners = {n: bus.owner_pid(n) for n in names}
+    wait_for(lambda: all(world.fields(bus, n)["MainPID"] == owners[n] for n in names), "the runs")
+    before = {n: world.fields(bus, n) for n in names}
+    listed = {n: sorted(p[0] for p in world.member(bus, "ListProcesses", "(s)", n)) for n in names}
+    signal_pid(before["test.Zombie"]["ReaperPID"], signal.SIGSTOP)
+    bus.ask("test.Zombie", "Exit", "(i)", 5)
+    wait_for(lambda: field_of(owners["test.Zombie"], "State")[:1] == "Z", "the zombie")
+    for name in names:
+        kill_pid(before[name]["ReaperPID"])
+    wait_for(lambda: ends_of(signals, "test.Zombie"), "ServiceExited")
+    check_equal(ends_of(signals, "test.Zombie"),
+                {(before["test.Zombie"]["Run"], owners["test.Zombie"], "exited", 5)},
+                "the end of one that is a zombie is told")
+    for name in names[1:]:
+        check_settles(lambda n=name: (sorted(p[0] for p in world.member(bus, "ListProcesses", "(s)",
+                                                                        n)),
+                                      world.fields(bus, n)["Run"]),
+                      (listed[name], before[name]["Run"]), f"{name}: is its run's still")
+        world.member(bus, "StopService", "(s)", name)
+        check_equal([p for p in listed[name] if alive(p)], [], f"{name}: can be stopped")
 
 
 @case("the top reaper is killed")
