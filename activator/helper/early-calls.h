@@ -60,8 +60,8 @@ static inline void early_close(int fd)
     early_call(SYS_close, fd, 0, 0, 0);
 }
 
-/* Connects a new socket of the activator's kind to the address and sees that the listener is of
- * this user. Returns the descriptor or -1. */
+/* Connects a new socket of the activator's kind to the address (struct sockaddr_un) and sees that
+ * the listener is of this user. Returns the descriptor or -1. */
 static inline int early_connect(const char *address, unsigned length, uid_t user)
 {
     struct ucred peer;
@@ -70,6 +70,7 @@ static inline int early_connect(const char *address, unsigned length, uid_t user
 
     if (fd < 0)
         return -1;
+    peer.uid = user + 1;
     if (early_call(SYS_connect, fd, (long)address, length, 0) == 0 &&
         early_call6(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&size, 0) ==
             0 &&
@@ -157,19 +158,19 @@ static inline bool early_is_owned(const unsigned char *message, long length)
 }
 
 /* Sends the finished request and waits. Ends the process when the name is owned, and when what
- * started us is gone; returns when there is anything else to be read, which main() is left to
- * do, or when nothing could be sent. */
-static inline void early_ask(int fd, const unsigned char *request, const struct early_request *r)
+ * started us is gone. Returns true when there is anything else to be read, which main() is left to
+ * do; false, with the connection closed, when nothing could be sent. */
+static inline bool early_ask(int fd, const unsigned char *request, const struct early_request *r)
 {
     struct pollfd activator = {.fd = fd, .events = POLLIN};
-    unsigned char answer[64];
+    static unsigned char answer[64];
     long parent = early_call(SYS_getppid, 0, 0, 0, 0);
     long got = 0;
 
     if (!r->at || early_call6(SYS_sendto, fd, (long)request, r->at - request, MSG_NOSIGNAL, 0, 0) !=
                       r->at - request) {
         early_close(fd);
-        return;
+        return false;
     }
     while ((got = early_call(SYS_poll, (long)&activator, 1, 2000, 0)) == 0 || got == -EINTR) {
         if (early_call(SYS_getppid, 0, 0, 0, 0) != parent)
@@ -178,7 +179,5 @@ static inline void early_ask(int fd, const unsigned char *request, const struct 
     got = early_call6(SYS_recvfrom, fd, (long)answer, sizeof answer, MSG_PEEK | MSG_TRUNC, 0, 0);
     if (early_is_owned(answer, got))
         early_call(SYS_exit_group, 0, 0, 0, 0);
-    early_asked = fd == EARLY_FD || early_call(SYS_dup3, fd, EARLY_FD, O_CLOEXEC, 0) == EARLY_FD;
-    if (fd != EARLY_FD)
-        early_close(fd);
+    return true;
 }

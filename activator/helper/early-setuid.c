@@ -17,6 +17,7 @@
 #define PASSWD_MAX 8192
 
 bool early_asked;
+int early_fd = EARLY_FD;
 
 EARLY_ENTRY;
 
@@ -137,5 +138,10 @@ void early(const long *stack)
     early_put_string(&r, name);
     early_put_string(&r, "");
     early_put_string(&r, "");
-    early_ask(fd, buffer, &r);
+    if (!early_ask(fd, buffer, &r))
+        return;
+    /* main() closes all others, whatever their number. */
+    early_asked = fd == EARLY_FD || early_call(SYS_dup3, fd, EARLY_FD, O_CLOEXEC, 0) == EARLY_FD;
+    if (fd != EARLY_FD)
+        early_close(fd);
 }

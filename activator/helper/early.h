@@ -16,15 +16,14 @@
 
 #include <stdbool.h>
 
-/* The descriptor that early() may leave to main(). */
+/* True: early_fd is a connection to the activator, checked, over which the request has been sent;
+ * the first message has not been taken from it yet. For the setuid helper it is EARLY_FD. */
 #define EARLY_FD 3
-
-/* True: EARLY_FD is a connection to the activator, checked, over which the request has been sent;
- * the first message has not been taken from it yet. */
 #ifdef EARLY
 extern bool early_asked;
+extern int early_fd;
 #else
-enum { early_asked = false };
+enum { early_asked = false, early_fd = -1 };
 #endif
 
 /* Called with the stack as the kernel made it: argc, argv, NULL, environment, NULL. Returns when

@@ -532,7 +532,7 @@ static int serve(const char *name)
     bool left = false, asked = early_asked;
 
     for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
-        int fd = asked ? EARLY_FD : connect_activator();
+        int fd = asked ? early_fd : connect_activator();
         if (fd >= 0) {
             int code = ask(fd, name, parent, asked);
             asked = false;
