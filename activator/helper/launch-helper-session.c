@@ -14,7 +14,6 @@
 #include "common/parse/bus-name.h"
 #include "common/parse/exec-line.h"
 #include "common/parse/service-file.h"
-#include "helper/early.h"
 
 #include "config.h"
 
@@ -266,13 +265,13 @@ static long receive(int fd, void *buffer)
     return length;
 }
 
-/* Asks unless it has been asked. Returns the exit code, ASK_AGAIN when the connection broke before
- * the verdict, or ASK_NOT_SERVED. */
-static int ask(int fd, const char *name, const char *file, bool sent)
+/* Returns the exit code, ASK_AGAIN when the connection broke before the verdict, or
+ * ASK_NOT_SERVED. */
+static int ask(int fd, const char *name, const char *file)
 {
     static unsigned char buffer[MESSAGE_MAX];
     struct message_reader r;
-    long length = sent ? 0 : send_request(fd, name, file);
+    long length = send_request(fd, name, file);
 
     if (length == 0)
         length = receive(fd, buffer);
@@ -294,14 +293,13 @@ static int serve(const char *name, const char *file, const char *directory)
 {
     int64_t begin = now_ms();
     int64_t patience = REFUSED_MS;
-    bool asked = false, sent = early_asked;
+    bool asked = false;
     int delay = 10;
 
     for (;;) {
-        int fd = sent ? early_fd : connect_activator(directory);
+        int fd = connect_activator(directory);
         if (fd >= 0) {
-            int answer = ask(fd, name, file, sent);
-            sent = false;
+            int answer = ask(fd, name, file);
             close(fd);
             if (answer != ASK_AGAIN)
                 return answer;

@@ -21,15 +21,11 @@
  * is over. So the bus user can stop or kill this process at each step; whatever must not be left
  * half done that way happens in a child all of whose ids are root's (see starter()).
  *
- * On x86-64 early-setuid.c comes first: the start in which nothing is out of the ordinary, before
- * libc. What it leaves is done here from the beginning.
- *
  * Exit codes are dbus-daemon's (bus/activation-exit-codes.h there; data/verdicts.md here).
  */
 #include "common/child-reaper.h"
 #include "common/message.h"
 #include "common/parse/bus-name.h"
-#include "helper/early.h"
 
 #include "config.h"
 
@@ -62,6 +58,7 @@
 #define SOCKET_NAME  "requests"
 #define LOCK_NAME    "start.lock"
 #define ACTIVATOR    LIBEXECDIR "/dbus-activatord"
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define CHILD_EXITED 1 /* no code of dbus says "it ended": "unknown return code 1" is nearest */
 /* How often a request is repeated when activators die under it, how often one is started for
  * it, and how many refusals in a row (0.6 s) an activator that is being restarted is granted. */
@@ -108,9 +105,11 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
             line[i] = '?';
     }
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* -1 does no harm */
-    sendto(fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL, (const void *)&log, sizeof log);
-    close(fd);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        sendto(fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL, (const void *)&log, sizeof log);
+        close(fd);
+    }
     line[length] = '\n';
     write_as_caller(line + priority, length + 1 - priority);
 }
@@ -165,7 +164,7 @@ static void reset_limits(void)
     }
 }
 
-static void reset_descriptors(unsigned first)
+static void reset_descriptors(void)
 {
     /* The lowest free number is the one that is missing. */
     for (int fd = 0; fd < 3; fd++) {
@@ -173,11 +172,11 @@ static void reset_descriptors(unsigned first)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_NOCTTY) != fd)
             _exit(VERDICT_SETUP_FAILED);
     }
-    if (syscall(SYS_close_range, first, ~0U, 0U) == 0)
+    if (syscall(SYS_close_range, 3U, ~0U, 0U) == 0)
         return;
     /* Before Linux 5.9. No code here reads from what may lie above. */
-    for (unsigned fd = first; fd < 65536; fd++)
-        close((int)fd);
+    for (int fd = 3; fd < 65536; fd++)
+        close(fd);
 }
 
 /* What else passes through execve() of a setuid program; best effort: not every kernel has it. */
@@ -208,8 +207,10 @@ static void reset_attributes(void)
     syscall(SYS_ioprio_set, 1 /* a process */, 0, 0 /* by its nice value */);
     syscall(SYS_set_mempolicy, 0 /* MPOL_DEFAULT */, NULL, 0UL);
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    (void)!write(fd, "0", 1);
-    close(fd);
+    if (fd >= 0) {
+        (void)!write(fd, "0", 1);
+        close(fd);
+    }
 }
 
 static bool is_bus_user(uid_t uid)
@@ -296,7 +297,8 @@ static int connect_activator(void)
         say("%s is not a socket of root alone: not used", SYSTEM_RUNTIME_DIR "/" SOCKET_NAME);
     else if (result != -ENOENT && result != -ECONNREFUSED)
         say("%s: %s", SYSTEM_RUNTIME_DIR "/" SOCKET_NAME, strerror(-result));
-    close(fd); /* -1 does no harm */
+    if (fd >= 0)
+        close(fd);
     return result;
 }
 
@@ -331,8 +333,7 @@ static bool become_root(void)
 static void run_activator(int ready)
 {
     char number[16];
-    char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    char *environment[] = {path, NULL};
+    char *environment[] = {(char *)"PATH=" DEFAULT_PATH, NULL};
     char *arguments[] = {(char *)ACTIVATOR, (char *)"--system", (char *)"--ready-fd", number, NULL};
     unsigned char failure[1 + sizeof(int)] = {'e'};
     snprintf(number, sizeof number, "%d", ready);
@@ -390,7 +391,7 @@ static enum start_result starter(pid_t helper)
         return START_IMPOSSIBLE;
     for (int fd = 0; fd < 3; fd++)
         close(fd);
-    reset_descriptors(3);
+    reset_descriptors();
     *strrchr(parent, '/') = '\0';
     int dir = open_trusted(parent, true);
     int lock =
@@ -480,9 +481,9 @@ static long receive(int fd, void *buffer, pid_t parent)
     return length;
 }
 
-/* Asks the connected activator unless it has been asked. Returns the exit code, or -1 when the
- * connection broke before the verdict. */
-static int ask(int fd, const char *name, pid_t parent, bool asked)
+/* Asks the connected activator. Returns the exit code, or -1 when the connection broke before
+ * the verdict. */
+static int ask(int fd, const char *name, pid_t parent)
 {
     static struct message request;
     static unsigned char buffer[MESSAGE_MAX];
@@ -493,7 +494,7 @@ static int ask(int fd, const char *name, pid_t parent, bool asked)
     message_put_string(&request, name);
     message_put_string(&request, "");
     message_put_string(&request, "");
-    long length = asked ? 0 : message_send(fd, &request, NULL, 0);
+    long length = message_send(fd, &request, NULL, 0);
     if (length == 0)
         length = receive(fd, buffer, parent);
     if (length == 0 || length == -EPIPE || length == -ECONNRESET || length == -ENOTCONN)
@@ -529,13 +530,12 @@ static int serve(const char *name)
 {
     pid_t parent = getppid();
     unsigned misses = 0, starts = 0;
-    bool left = false, asked = early_asked;
+    bool left = false;
 
     for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
-        int fd = asked ? early_fd : connect_activator();
+        int fd = connect_activator();
         if (fd >= 0) {
-            int code = ask(fd, name, parent, asked);
-            asked = false;
+            int code = ask(fd, name, parent);
             close(fd);
             if (code >= 0)
                 return code;
@@ -570,7 +570,7 @@ int main(int argc, char **argv)
     umask(022);
     reset_signals();
     reset_limits();
-    reset_descriptors(early_asked ? EARLY_FD + 1 : 3);
+    reset_descriptors();
     reset_attributes();
     if (chdir("/") < 0)
         return VERDICT_SETUP_FAILED;

@@ -2,6 +2,7 @@
 #include "common/parse/bus-name.h"
 
 #include <stddef.h>
+#include <string.h>
 
 static bool is_digit(char c)
 {
@@ -19,11 +20,8 @@ static bool elements_are_valid(const char *elements, size_t before, bool hyphen,
 {
     unsigned dots = 0;
     bool at_start = true;
-    size_t length = 0;
+    size_t length = strnlen(elements, BUS_NAME_MAX + 1);
 
-    /* No function of libc: the launch helper asks before there is one (helper/early.h). */
-    while (length <= BUS_NAME_MAX && elements[length])
-        length++;
     if (length + before > BUS_NAME_MAX)
         return false;
     for (size_t i = 0; i < length; i++) {
