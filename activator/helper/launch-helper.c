@@ -11,11 +11,12 @@
  *     Which services exist, and as whom they run, is the activator's knowledge, read from files
  *     of root; the request carries nothing else.
  * It trusts nothing that the caller hands it by inheritance: environment, descriptors, limits,
- * signal dispositions and mask, umask, working directory, scheduling, timers are all set anew
- * before anything else happens, and the one argument has to be a valid bus name. There is no
- * option, no configuration file, no allocation whose size the caller chooses, no library but
- * libc, and no name service switch: the bus user is looked up in /etc/passwd itself, so that
- * neither a module nor a slow directory service runs inside a setuid program.
+ * umask and working directory are set anew before anything else happens; signals, scheduling and
+ * timers, which can only end or delay the asking, before anything is started. The one argument
+ * has to be a valid bus name. There is no option, no configuration file, no allocation whose size
+ * the caller chooses, no library but libc, and no name service switch: the bus user is looked up
+ * in /etc/passwd itself, so that neither a module nor a slow directory service runs inside a
+ * setuid program.
  *
  * The real uid stays the caller's, or dbus-daemon could not kill the helper when its own limit
  * is over. So the bus user can stop or kill this process at each step; whatever must not be left
@@ -422,9 +423,11 @@ static enum start_result starter(pid_t helper)
 static enum start_result start_activator(void)
 {
     pid_t self = getpid();
-    pid_t child = fork();
     int status = 0;
 
+    reset_signals();
+    reset_attributes();
+    pid_t child = fork();
     if (child == 0)
         _exit(starter(self));
     if (child < 0) {
@@ -507,11 +510,9 @@ static int ask(int fd, const char *name, pid_t parent)
                                         : "a message of another kind");
         return VERDICT_SETUP_FAILED;
     }
-    uint8_t verdict = message_get_u8(&r);
-    uint8_t how = message_get_u8(&r);
+    uint8_t verdict = message_get_u8(&r), how = message_get_u8(&r);
     message_get_u32(&r);
-    const char *error = message_get_string(&r);
-    const char *text = message_get_string(&r);
+    const char *error = message_get_string(&r), *text = message_get_string(&r);
     if (!message_read_end(&r)) {
         say("[%s] junk instead of a verdict", name);
         return VERDICT_SETUP_FAILED;
@@ -568,10 +569,9 @@ int main(int argc, char **argv)
     caller = getuid();
     clearenv();
     umask(022);
-    reset_signals();
+    signal(SIGPIPE, SIG_IGN);
     reset_limits();
     reset_descriptors();
-    reset_attributes();
     if (chdir("/") < 0)
         return VERDICT_SETUP_FAILED;
     /* Only for people who run it with no more rights than they have. */
