@@ -46,7 +46,11 @@ static int become_spare(struct run *r, int socket, const int log[2])
         result = run_get_ready(r, log, lifeline);
     if (result >= 0)
         result = spawn_prepare_copy(&r->ready);
-    return result < 0 ? result : link_attach(&r->link, socket);
+    if (result >= 0)
+        result = link_attach(&r->link, socket);
+    if (result >= 0)
+        run_warm(r);
+    return result;
 }
 
 static int tell(struct run *r, pid_t pid, const int fds[2])

@@ -35,6 +35,12 @@ void link_trim(void)
     madvise(buffer, sizeof buffer, MADV_DONTNEED);
 }
 
+void link_warm(void)
+{
+    page_touch(buffer);
+    page_touch(&out);
+}
+
 static void retry_soon(struct link *l);
 
 static void close_descriptors(int fds[MESSAGE_MAX_FDS])

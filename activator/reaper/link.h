@@ -70,3 +70,5 @@ void link_read(struct link *l, unsigned most);
 struct message *link_message(void);
 /* The buffer for messages is given back to the system: after a large one. */
 void link_trim(void);
+/* Touches what the next message and the next answer need. */
+void link_warm(void);

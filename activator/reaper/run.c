@@ -264,6 +264,16 @@ void run_begin(struct run *r, const struct spawn_request *q)
     run_tell(r);
 }
 
+void run_warm(struct run *r)
+{
+    char name[40];
+
+    record_name(r, name);
+    page_touch(r->note);
+    link_warm();
+    spawn_warm(&r->ready);
+}
+
 int run_get_ready(struct run *r, const int log[2], int lifeline)
 {
     sigset_t found;
@@ -338,5 +348,6 @@ int spare_main(const struct options *o)
         complain("cannot connect to %s/reapers: %s", o->folder, strerror(-result));
         return EXIT_SYSTEM;
     }
+    run_warm(r);
     return loop_run(&r->loop);
 }

@@ -68,6 +68,9 @@ void spare_copy(struct run *r);
 /* Loop, signals, log pipe and lifeline (-1: none) of a process that is about to wait as a spare.
  * 0 or a negative errno. */
 int run_get_ready(struct run *r, const int log[2], int lifeline);
+/* Last: touches the memory that the start will need. Each page that is written for the first time
+ * costs microseconds (most in a virtual machine), and nobody waits for them yet. */
+void run_warm(struct run *r);
 void run_begin(struct run *r, const struct spawn_request *q);
 void run_acknowledge(struct run *r, uint64_t seq);
 void run_signal_all(void *data, int signal, bool and_continue, struct signalled *count);

@@ -2,6 +2,7 @@
 #include "reaper/spawn.h"
 
 #include "reaper/privileges.h"
+#include "reaper/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -255,6 +256,14 @@ int spawn_prepare_copy(struct spawn_ready *s)
 {
     munmap(s->failure, sizeof *s->failure);
     return share_failure(s);
+}
+
+void spawn_warm(const struct spawn_ready *s)
+{
+    page_touch(few);
+    page_touch(groups);
+    page_touch(stack + sizeof stack - 1);
+    page_touch(s->failure);
 }
 
 /* Starts child_main() and returns when it has executed the program or ended. The reaper has no

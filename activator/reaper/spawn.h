@@ -52,6 +52,8 @@ void spawn_forget(void);
 int spawn_prepare(struct spawn_ready *s);
 /* The same in a copy of a process that has: what must not be shared is made anew. */
 int spawn_prepare_copy(struct spawn_ready *s);
+/* Touches the memory that a start of ordinary size needs. */
+void spawn_warm(const struct spawn_ready *s);
 /* Returns the pid of the program, which runs by then, or 0 with *failure filled. */
 pid_t spawn_program(const struct spawn_request *q, const struct spawn_ready *s,
                     struct spawn_failure *failure);
