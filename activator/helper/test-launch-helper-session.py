@@ -217,6 +217,11 @@ def test_original(base, activator, file):
     check("a directory that others can write to is not used",
           code == 5 and "not used" in err, result)
     os.chmod(again.directory, 0o700)
+    env = environment(base, DBUS_STARTER_ADDRESS=f"unix:path=/x,guid={GUID}0")
+    check("a guid that is too long", became_original(ended(start(base, NAME, file, env=env))))
+    path = os.path.relpath(again.directory, base)
+    check("a relative runtime directory", became_original(ended(
+        start(base, NAME, file, path, cwd=base))))
     env = environment("", DBUS_STARTER_ADDRESS="")
     helper = start(base, NAME, file, again.directory, env=env)
     peer, _, _ = again.accept()

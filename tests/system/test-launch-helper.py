@@ -440,6 +440,36 @@ def test_peers():
     clear_runtime()
 
 
+def test_listening():
+    """Whoever is refused is refused while an activator listens, too, and passes nothing on."""
+    listener = Listener([verdict(9, 0, 0, SPAWN + "ExecFailed")] + [verdict(0)] * 9)
+    check("a failure is answered by one request", run("a.Owned")[0] == 9 and
+          len(listener.asked) == 1, listener.asked)
+    refused("another user while one listens", 7, run("a.Owned", user=NOBODY, helper=EVERYBODY))
+    for words in (("a",), ("a.b/c",), ("--help",), ("a." + "b" * 254,), ("a.b", "a.b"), ()):
+        refused(f"{ascii(words)[:30]} while one listens", 10, run(*words))
+    check("none of them was passed on", len(listener.asked) == 1, listener.asked)
+    listener.close()
+    listener = Listener([None, None])
+    helper = start("a.Owned", stdin=None, pass_fds=[LOG.socket.fileno()],
+                   preexec_fn=lambda: os.close(0))
+    listener.wait_asked(1)
+    check("nothing of the caller's is kept open",
+          len(os.listdir(f"/proc/{helper.pid}/fd")) == 4, os.listdir(f"/proc/{helper.pid}/fd"))
+    check("it waits in /", os.readlink(f"/proc/{helper.pid}/cwd") == "/")
+    helper.kill()
+    helper.communicate()
+    shell = start("-c", f"{HELPER} a.Owned </dev/null >/dev/null 2>&1 & echo $!; read end",
+                  helper="/bin/sh", stdin=subprocess.PIPE)
+    listener.wait_asked(2)
+    # This process is the first of its namespace: orphans become its children.
+    orphan = int(shell.communicate(b"\n")[0])
+    status = os.waitpid(orphan, 0)[1]
+    check("it leaves after what had started it", os.waitstatus_to_exitcode(status) == 1, status)
+    listener.close()
+    clear_runtime()
+
+
 def test_planted():
     parent = os.path.dirname(RUNTIME)
 
@@ -558,6 +588,7 @@ def main():
     test_surroundings()
     test_restart()
     test_peers()
+    test_listening()
     test_planted()
     print(f"1..{count}")
     sys.stdout.flush()
