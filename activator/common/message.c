@@ -17,6 +17,9 @@ static void put(struct message *m, const void *data, size_t length)
     m->length += length;
 }
 
+const uint16_t message_version = MESSAGE_VERSION;
+const uint16_t message_oldest = MESSAGE_OLDEST;
+
 void message_begin(struct message *m, enum message_type type)
 {
     uint32_t magic = MESSAGE_MAGIC;
@@ -28,6 +31,11 @@ void message_begin(struct message *m, enum message_type type)
     put(m, &magic, sizeof magic);
     put(m, &version, sizeof version);
     put(m, &kind, sizeof kind);
+}
+
+void message_set_version(struct message *m, uint16_t version)
+{
+    memcpy(m->data + sizeof(uint32_t), &version, sizeof version);
 }
 
 void message_put_u8(struct message *m, uint8_t value)
@@ -89,7 +97,8 @@ int message_read_begin(struct message_reader *r, const void *data, size_t length
         return -EBADMSG;
     memcpy(&r->version, version, sizeof r->version);
     memcpy(&r->type, type, sizeof r->type);
-    return r->version == MESSAGE_VERSION ? 0 : -EPROTONOSUPPORT;
+    /* Variables: with the first version as the oldest, comparing constants is always true. */
+    return r->version >= message_oldest && r->version <= message_version ? 0 : -EPROTONOSUPPORT;
 }
 
 uint8_t message_get_u8(struct message_reader *r)

@@ -13,6 +13,10 @@
  * Strings hold no NUL. A reader that finds less than it wants, a string with a NUL inside or
  * bytes left over takes the message for junk and drops the connection.
  *
+ * Each says its version in every message. Who hears one between MESSAGE_OLDEST and its own
+ * MESSAGE_VERSION takes it and answers in the same: so a new activator serves the reapers that the
+ * previous one left. Others are refused, and go on waiting for their processes.
+ *
  * History of versions (a retired number is never used again):
  *     1  the first
  */
@@ -22,10 +26,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MESSAGE_MAGIC   0x31414244u /* "DBA1" */
+#define MESSAGE_MAGIC 0x31414244u /* "DBA1" */
+/* Tests build programs of other versions. */
+#ifndef MESSAGE_VERSION
 #define MESSAGE_VERSION 1
-#define MESSAGE_MAX     65536
-#define MESSAGE_HEADER  8
+#define MESSAGE_OLDEST  1
+#endif
+#define MESSAGE_MAX    65536
+#define MESSAGE_HEADER 8
 /* Argv and environment up to this size travel inside the message, larger ones as a sealed
  * memfd (a sequenced packet fails above about 212 kB). */
 #define MESSAGE_INLINE  32768
@@ -190,7 +198,13 @@ struct message {
     unsigned char data[MESSAGE_MAX];
 };
 
+/* What this program was built with. */
+extern const uint16_t message_version;
+extern const uint16_t message_oldest;
+
 void message_begin(struct message *m, enum message_type type);
+/* For a peer that speaks an older version. */
+void message_set_version(struct message *m, uint16_t version);
 void message_put_u8(struct message *m, uint8_t value);
 void message_put_u32(struct message *m, uint32_t value);
 void message_put_u64(struct message *m, uint64_t value);
@@ -210,7 +224,7 @@ struct message_reader {
 };
 
 /* Takes the bytes of one datagram. Returns 0, -EBADMSG for junk, -EPROTONOSUPPORT when it is
- * ours but of another version (type and version are set then). */
+ * ours but of a version that this program does not know (type and version are set then). */
 int message_read_begin(struct message_reader *r, const void *data, size_t length);
 uint8_t message_get_u8(struct message_reader *r);
 uint32_t message_get_u32(struct message_reader *r);

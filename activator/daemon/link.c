@@ -89,7 +89,7 @@ static const char *take_datagram(struct link *l, const void *data, gsize length,
     if (result == -EPROTONOSUPPORT) {
         struct message m;
         g_snprintf(text, sizeof text, "it speaks version %u of the protocol, this one speaks %u",
-                   r.version, (unsigned)MESSAGE_VERSION);
+                   r.version, (unsigned)message_version);
         message_begin(&m, MESSAGE_REFUSED);
         message_put_string(&m, text);
         message_send(l->fd, &m, NULL, 0);
@@ -97,6 +97,7 @@ static const char *take_datagram(struct link *l, const void *data, gsize length,
     }
     if (result < 0)
         return "it sent what is no message";
+    l->version = r.version;
     l->handler->message(l, &r, fds, l->data);
     return l->doomed || !r.bad ? NULL : "it sent a malformed message";
 }
@@ -186,6 +187,7 @@ struct link *link_new(int fd, const struct link_handler *handler, void *data)
     socklen_t size = sizeof peer;
 
     l->fd = fd;
+    l->version = message_version;
     l->handler = handler;
     l->data = data;
     l->queue = g_queue_new();
@@ -307,12 +309,13 @@ static void link_queue(struct link *l, const struct message *m, const int *fds, 
         watch_out(l, result);
 }
 
-void link_send(struct link *l, const struct message *m, const int *fds, gsize nfds)
+void link_send(struct link *l, struct message *m, const int *fds, gsize nfds)
 {
     int result = -EAGAIN;
 
     if (!l || l->doomed || l->broken)
         return;
+    message_set_version(m, l->version);
     if (g_queue_is_empty(l->queue))
         result = message_send(l->fd, m, fds, nfds);
     if (result == -EAGAIN || is_passing(result))

@@ -251,6 +251,8 @@ static void execute_again(struct activator *a)
         fcntl(a->top->fd, F_SETFD, 0);
         g_setenv("DBUS_ACTIVATOR_TOP_FD", number, TRUE);
         g_setenv("DBUS_ACTIVATOR_TOP_ASK", "1", TRUE);
+        snprintf(number, sizeof number, "%u", a->top->version);
+        g_setenv("DBUS_ACTIVATOR_TOP_VERSION", number, TRUE);
     }
     if (a->options->lifeline_fd >= 0)
         fcntl(a->options->lifeline_fd, F_SETFD, 0);

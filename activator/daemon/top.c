@@ -202,7 +202,14 @@ static const struct link_handler handler = {.message = on_message, .closed = on_
 gboolean top_open(struct activator *a, int fd, GError **error)
 {
     (void)error;
+    const char *version = g_getenv("DBUS_ACTIVATOR_TOP_VERSION");
+
     a->top = link_new(fd, &handler, a);
+    /* It may be told something before it has spoken. One of an unknown version is heard first of
+     * all, and is over then. */
+    if (version && atoi(version) >= message_oldest && atoi(version) <= message_version)
+        a->top->version = (guint16)atoi(version);
+    unsetenv("DBUS_ACTIVATOR_TOP_VERSION");
     g_hash_table_add(a->expected, GINT_TO_POINTER(-1));
     /* To an activator that it has just started the top speaks by itself. */
     if (g_getenv("DBUS_ACTIVATOR_TOP_ASK"))

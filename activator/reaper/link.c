@@ -73,7 +73,7 @@ static enum taken take_message(struct link *l)
     close_descriptors(fds);
     if (result == -EPROTONOSUPPORT) {
         complain("the activator speaks version %u of the protocol, this reaper speaks %u",
-                 r.version, MESSAGE_VERSION);
+                 r.version, (unsigned)message_version);
         l->refused = true;
     } else if (result < 0 || r.bad) {
         complain("the activator sent what is no message; connection closed");

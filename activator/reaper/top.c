@@ -38,6 +38,8 @@ static void child_exec(const struct top *t, int fd)
 
     snprintf(text, sizeof text, "%d", fd);
     setenv("DBUS_ACTIVATOR_TOP_FD", text, 1);
+    snprintf(text, sizeof text, "%u", (unsigned)message_version);
+    setenv("DBUS_ACTIVATOR_TOP_VERSION", text, 1);
     inherit(fd);
     for (size_t i = 0; i < t->options->npass; i++)
         inherit(t->options->pass[i]);

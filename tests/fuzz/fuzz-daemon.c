@@ -39,7 +39,7 @@ void link_drain(struct link *l)
     must(l == &the_link);
 }
 
-void link_send(struct link *l, const struct message *m, const int *fds, gsize nfds)
+void link_send(struct link *l, struct message *m, const int *fds, gsize nfds)
 {
     must(!l || (l == &the_link && !l->doomed));
     must(!m->overflow && nfds <= MESSAGE_MAX_FDS && (nfds == 0 || fds[0] >= 0));
