@@ -90,7 +90,8 @@ struct activator {
     struct catalogue *catalogue;
     struct generated *generated;
     struct history *history;
-    GHashTable *environment; /* what services get on a session bus: name -> value */
+    GHashTable *environment;     /* what services get on a session bus: name -> value */
+    GHashTable *environment_set; /* those of it that clients of the bus have set */
 
     GHashTable *services; /* name -> struct service */
     GHashTable *runs;     /* id -> struct run, those with processes or reports to come */
@@ -178,6 +179,13 @@ void runtime_dir_link(struct activator *a, const char *guid);
 void runtime_dir_close(struct activator *a, gboolean all);
 /* Whether another activator of this user serves another bus. */
 gboolean runtime_dir_has_neighbour(struct activator *a);
+/* environment.c: what this process was started with, but what is between it and its top reaper. */
+void environment_init(struct activator *a);
+/* What clients had a predecessor set; after the runtime directory is open. */
+void environment_recall(struct activator *a);
+/* Clients have set these, KEY=VALUE; kept for a successor. What has no key is left out. */
+void environment_set(struct activator *a, char **pairs);
+
 /* A path in the runtime directory; g_free(). */
 char *runtime_dir_path(struct activator *a, const char *name);
 /* The mark of a served signal door: left behind by a crash alone. */

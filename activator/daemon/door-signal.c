@@ -94,13 +94,7 @@ static void set_environment(struct activator *a, DBusMessage *message)
                        "SetEnvironment takes an array of strings KEY=VALUE");
         return;
     }
-    for (int i = 0; i < count; i++) {
-        char *equals = strchr(pairs[i], '=');
-        if (!equals || equals == pairs[i])
-            continue;
-        g_hash_table_insert(a->environment, g_strndup(pairs[i], (gsize)(equals - pairs[i])),
-                            g_strdup(equals + 1));
-    }
+    environment_set(a, pairs);
     dbus_free_string_array(pairs);
     if (!dbus_message_get_no_reply(message))
         bus_send(a->bus, dbus_message_new_method_return(message));

@@ -296,21 +296,6 @@ static char *bus_address(struct options *o)
     return g_strdup(address);
 }
 
-static GHashTable *own_environment(void)
-{
-    GHashTable *table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-    char **list = g_get_environ();
-
-    for (char **pair = list; *pair; pair++) {
-        char *equals = strchr(*pair, '=');
-        if (equals && equals != *pair && !g_str_has_prefix(*pair, "DBUS_ACTIVATOR_TOP_"))
-            g_hash_table_insert(table, g_strndup(*pair, (gsize)(equals - *pair)),
-                                g_strdup(equals + 1));
-    }
-    g_strfreev(list);
-    return table;
-}
-
 static struct activator *activator_new(struct options *o)
 {
     struct activator *a = g_new0(struct activator, 1);
@@ -321,7 +306,7 @@ static struct activator *activator_new(struct options *o)
     a->loop = g_main_loop_new(NULL, FALSE);
     a->connected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     a->guid_links = g_ptr_array_new_with_free_func(g_free);
-    a->environment = own_environment();
+    environment_init(a);
     a->services = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, service_free);
     a->runs = g_hash_table_new(g_int64_hash, g_int64_equal);
     a->by_pid = g_hash_table_new(NULL, NULL);

@@ -255,7 +255,8 @@ static void remove_below(const char *path)
 
 void runtime_dir_close(struct activator *a, gboolean all)
 {
-    static const char *const files[] = {"asked", "history", "reapers", "requests", "lock"};
+    static const char *const files[] = {"asked",   "environment", "history",
+                                        "reapers", "requests",    "lock"};
 
     if (a->lock_fd < 0)
         return;

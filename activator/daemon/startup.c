@@ -271,6 +271,7 @@ gboolean activator_start(struct activator *a, GError **error)
 
     if (!connect_bus(a, error) || !runtime_dir_open(a, error))
         return FALSE;
+    environment_recall(a);
     link_guids(a);
     if (!open_files(a, error) || !names_watch(a, error))
         return FALSE;

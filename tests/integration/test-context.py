@@ -30,6 +30,14 @@ def environment_of(context):
     return dict(pair.split("=", 1) for pair in context["environ"])
 
 
+def owner_of(bus, name):
+    """The connection; None: there is none."""
+    try:
+        return bus.client.dbus("GetNameOwner", "(s)", name)
+    except DBusError:
+        return None
+
+
 def bit(mask, number):
     return bool(int(mask, 16) >> (number - 1) & 1)
 
@@ -91,7 +99,7 @@ for the_door in DOORS:
         before = {"BEFORE": "1", "BEFORE_LINES": "a\nb\n\nc=d", "BEFORE_BIG": big,
                   "BEFORE_CHANGED": "old", "PATH": world.env["PATH"] + ":/before"}
         bus.client.dbus("UpdateActivationEnvironment", "(a{ss})", before)
-        world.activator(bus)
+        activator = world.activator(bus)
         for name in ("test.A", "test.B", "test.C"):
             write_dumper(world, name)
         world.served(bus, "test.A", "test.B", "test.C")
@@ -111,6 +119,18 @@ for the_door in DOORS:
         check_equal(done.returncode, 0, "the usual tool works")
         c = environment_of(context_of(world, bus, "test.C"))
         check_equal((c.get("TOOL"), c.get("TOOL_TWO")), ("a b\nc", "2"), "and counts")
+        for number, name in enumerate(("test.D", "test.E")):
+            write_dumper(world, name)
+            world.served(bus, name)
+            old = owner_of(bus, NAME)
+            if number == 0:
+                kill_pid(activator.pid)
+            else:
+                world.member(bus, "Reexec")
+            wait_for(lambda o=old: owner_of(bus, NAME) not in (None, o), "the next activator")
+            c = environment_of(context_of(world, bus, name))
+            wrong = [n for n, v in {**before, **after, "TOOL_TWO": "2"}.items() if c.get(n) != v]
+            check_equal(wrong, [], ("killed", "reexec")[number] + ": the next activator knows it")
 
     @case(f"arguments, {the_door} door")
     def _(world, door=the_door):
