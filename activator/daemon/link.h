@@ -30,7 +30,7 @@ struct link {
     GSource *pause; /* instead of in, when there was no memory */
     GSource *out;
     guint16 version; /* of the protocol, that the peer speaks */
-    GQueue *queue; /* struct queued *, what the socket had no room for */
+    GQueue *queue;   /* struct queued *, what the socket had no room for */
     gsize queued_bytes;
     gboolean in_handler;
     gboolean doomed;
@@ -47,9 +47,9 @@ void link_free(struct link *l);
  * the link's own handlers. */
 void link_drain(struct link *l);
 
-/* Sends in the version that the peer spoke last, or queues when the peer does not read or there is no memory for it now. A peer that
- * lets more than 4 MB pile up, or that a message cannot be sent to, is dropped (closed is called
- * from the main loop). fds are copied (nfds > 0 only). */
+/* Sends in the version that the peer spoke last, or queues when the peer does not read or there is
+ * no memory for it now. A peer that lets more than 4 MB pile up, or that a message cannot be sent
+ * to, is dropped (closed is called from the main loop). fds are copied (nfds > 0 only). */
 void link_send(struct link *l, struct message *m, const int *fds, gsize nfds);
 
 /* A listening socket: SEQPACKET, mode 0600, at path (an old one is removed first). accepted gets

@@ -70,9 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     int result = message_read_begin(&r, data, size);
     must(result == 0 || result == -EBADMSG || result == -EPROTONOSUPPORT);
-    must((result == -EPROTONOSUPPORT) == 
-         (result != -EBADMSG &&
-          (r.version < message_oldest || r.version > message_version)));
+    must((result == -EPROTONOSUPPORT) ==
+         (result != -EBADMSG && (r.version < message_oldest || r.version > message_version)));
     if (result < 0)
         return 0;
     message_begin(&m, r.type);
