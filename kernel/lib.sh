@@ -101,8 +101,8 @@ boot_guest() {
 		${guest_qemu:-} \
 		-append "console=ttyS0 quiet panic=-1 oops=panic reboot=t no_timer_check \
 GUEST_CPUS=$cpus ${guest_append:-} --$words" \
-		</dev/null | tr -d '\r' |
-		sed -u 's/\x1b\[[0-9;?]*[A-Za-z]//g; s/^\x1bc//' || status=$?
+		</dev/null | sed -u 's/\r//g; s/\x1b\[[0-9;?]*[A-Za-z]//g; s/^\x1bc//' ||
+		status=$?
 	return "$status"
 }
 
