@@ -32,6 +32,13 @@ struct watch {
     GSource *out;
 };
 
+/* libdbus would have it tried again and again, without a pause and with nothing else coming of it.
+ * As GLib has it, and as with GLib the next activator takes over. */
+static void need_memory(void)
+{
+    g_error("out of memory for messages of the bus");
+}
+
 static void on_readable(int fd, uint32_t events, void *data)
 {
     struct watch *w = data;
@@ -46,7 +53,8 @@ static void on_readable(int fd, uint32_t events, void *data)
     if (events & EPOLLERR)
         flags |= DBUS_WATCH_ERROR;
     b->in_watch = TRUE;
-    dbus_watch_handle(w->watch, flags);
+    if (!dbus_watch_handle(w->watch, flags))
+        need_memory();
     /* What has arrived is handed out at once: an idle source would cost one more turn of the
      * loop before every start. The watch may be gone now, the bus is not. */
     for (int n = 0; n < DISPATCH_TURN; n++) {
@@ -69,7 +77,8 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
         flags |= DBUS_WATCH_HANGUP;
     if (condition & (G_IO_ERR | G_IO_NVAL))
         flags |= DBUS_WATCH_ERROR;
-    dbus_watch_handle(w->watch, flags);
+    if (!dbus_watch_handle(w->watch, flags))
+        need_memory();
     return G_SOURCE_CONTINUE;
 }
 
@@ -178,6 +187,8 @@ static void dispatch_status(DBusConnection *connection, DBusDispatchStatus statu
     struct bus *b = data;
 
     (void)connection;
+    if (status == DBUS_DISPATCH_NEED_MEMORY)
+        need_memory();
     if (status != DBUS_DISPATCH_DATA_REMAINS || b->dispatch || b->in_watch)
         return;
     b->dispatch = g_idle_source_new();
