@@ -303,6 +303,8 @@ static gboolean on_mould_late(gpointer data)
 
     a->mould_late = 0;
     g_warning("the reaper that makes spares does not answer: another one is started");
+    /* It would not see that nobody wants it any more. */
+    reaper_end_held(a->mould->link);
     peer_free(a->mould);
     spares_want(a);
     return G_SOURCE_REMOVE;

@@ -222,6 +222,14 @@ def _(world):
     check(not alive(spare), "the held one cannot start it later")
     check_equal(len([a for a in world.member(bus, "ListActivations", "(u)", 0)
                      if a["Name"] == names[1]]), 1, "that was one activation")
+    # The one that makes the others: the next is executed.
+    mould = pids_with("dbus-activator-reaper: mould")
+    check_equal(len(mould), 1, "one reaper makes the others")
+    signal_pid(mould[0], signal.SIGSTOP)
+    kill_pid(spares(activator)[0])
+    check_equal(bus.start(names[3]), 1, "a held mould holds up nobody")
+    check_settles(lambda: alive(mould[0]) or len(pids_with("dbus-activator-reaper: mould")) != 1,
+                  False, "and is replaced")
     for part, pid in (("activator", activator.pid), ("top reaper", activator.top)):
         stop_all(world, bus, names)
         signal_pid(pid, signal.SIGSTOP)
