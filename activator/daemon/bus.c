@@ -18,6 +18,9 @@ struct bus_call {
 /* Messages handed out in the turn of the loop that read them; others get their turn after so
  * many. */
 #define DISPATCH_TURN 32
+/* When there is no memory: how long until the next attempt, and how many of them. */
+#define STARVED_MS  50
+#define STARVED_MAX 20
 
 static void dispatch_status(DBusConnection *connection, DBusDispatchStatus status, void *data);
 
@@ -29,14 +32,37 @@ struct watch {
     struct bus *bus;
     DBusWatch *watch;
     struct fd_watch *in;
+    GSource *pause; /* instead of in, when there was no memory */
     GSource *out;
 };
 
-/* libdbus would have it tried again and again, without a pause and with nothing else coming of it.
- * As GLib has it, and as with GLib the next activator takes over. */
-static void need_memory(void)
+/* libdbus would have it tried again and again without a pause. When there is none for long, it is
+ * as with GLib: this is the end, and the next activator takes over. */
+static void need_memory(struct bus *b)
 {
-    g_error("out of memory for messages of the bus");
+    if (++b->starved > STARVED_MAX)
+        g_error("out of memory for messages of the bus");
+}
+
+static void on_readable(int fd, uint32_t events, void *data);
+
+static gboolean on_read_again(gpointer data)
+{
+    struct watch *w = data;
+
+    g_clear_pointer(&w->pause, g_source_unref);
+    w->in = fd_watch_new(dbus_watch_get_unix_fd(w->watch), on_readable, w);
+    return G_SOURCE_REMOVE;
+}
+
+/* libdbus keeps a watch for which it had no memory. */
+static void pause_reading(struct watch *w)
+{
+    need_memory(w->bus);
+    g_clear_pointer(&w->in, fd_watch_free);
+    w->pause = g_timeout_source_new(STARVED_MS);
+    g_source_set_callback(w->pause, on_read_again, w, NULL);
+    g_source_attach(w->pause, NULL);
 }
 
 static void on_readable(int fd, uint32_t events, void *data)
@@ -53,8 +79,10 @@ static void on_readable(int fd, uint32_t events, void *data)
     if (events & EPOLLERR)
         flags |= DBUS_WATCH_ERROR;
     b->in_watch = TRUE;
-    if (!dbus_watch_handle(w->watch, flags))
-        need_memory();
+    if (dbus_watch_handle(w->watch, flags))
+        b->starved = 0;
+    else
+        pause_reading(w);
     /* What has arrived is handed out at once: an idle source would cost one more turn of the
      * loop before every start. The watch may be gone now, the bus is not. */
     for (int n = 0; n < DISPATCH_TURN; n++) {
@@ -78,7 +106,7 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
     if (condition & (G_IO_ERR | G_IO_NVAL))
         flags |= DBUS_WATCH_ERROR;
     if (!dbus_watch_handle(w->watch, flags))
-        need_memory();
+        need_memory(w->bus);
     return G_SOURCE_CONTINUE;
 }
 
@@ -90,6 +118,10 @@ static void watch_stop(DBusWatch *watch)
         return;
     dbus_watch_set_data(watch, NULL, NULL);
     fd_watch_free(w->in);
+    if (w->pause) {
+        g_source_destroy(w->pause);
+        g_source_unref(w->pause);
+    }
     if (w->out) {
         g_source_destroy(w->out);
         g_source_unref(w->out);
@@ -179,6 +211,7 @@ static gboolean on_dispatch(gpointer data)
     if (dbus_connection_get_dispatch_status(b->connection) == DBUS_DISPATCH_DATA_REMAINS)
         return G_SOURCE_CONTINUE;
     g_clear_pointer(&b->dispatch, g_source_unref);
+    dispatch_status(b->connection, dbus_connection_get_dispatch_status(b->connection), b);
     return G_SOURCE_REMOVE;
 }
 
@@ -187,11 +220,14 @@ static void dispatch_status(DBusConnection *connection, DBusDispatchStatus statu
     struct bus *b = data;
 
     (void)connection;
-    if (status == DBUS_DISPATCH_NEED_MEMORY)
-        need_memory();
-    if (status != DBUS_DISPATCH_DATA_REMAINS || b->dispatch || b->in_watch)
+    if (status == DBUS_DISPATCH_COMPLETE || b->dispatch || b->in_watch)
         return;
-    b->dispatch = g_idle_source_new();
+    if (status == DBUS_DISPATCH_NEED_MEMORY) {
+        need_memory(b);
+        b->dispatch = g_timeout_source_new(STARVED_MS);
+    } else {
+        b->dispatch = g_idle_source_new();
+    }
     g_source_set_priority(b->dispatch, G_PRIORITY_DEFAULT);
     g_source_set_callback(b->dispatch, on_dispatch, b, NULL);
     g_source_attach(b->dispatch, NULL);

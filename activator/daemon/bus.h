@@ -15,6 +15,7 @@ struct bus {
     void (*lost)(void *data);
     void *data;
     gboolean is_lost;
+    guint starved;     /* times in a row that there was no memory */
     gboolean in_watch; /* messages are being handed out already */
 };
 
