@@ -150,6 +150,8 @@ static void run_and_report(const struct options *options,
 
 	if (!pair_supported(pair))
 		reason = "no such prctl in this kernel";
+	else if (test->need == NEED_LINEAGE && !lineage_supported())
+		reason = "no Reaper and Lineage in /proc"; /* lineage */
 	else
 		result = run_case(pair, test);
 	if (result == EXIT_SKIPPED && !reason)

@@ -61,6 +61,13 @@ bool lineage_read(const char *proc, pid_t pid, struct lineage *out)
 	return found;
 }
 
+bool lineage_supported(void)
+{
+	struct lineage own;
+
+	return lineage_read("/proc", getpid(), &own);
+}
+
 struct lineage own_lineage(void)
 {
 	struct lineage own;

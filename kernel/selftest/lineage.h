@@ -20,6 +20,8 @@ struct lineage {
 /* @fd: of an open status file */
 bool lineage_read_at(int fd, struct lineage *out);
 bool lineage_read(const char *proc, pid_t pid, struct lineage *out);
+/* whether this kernel shows one at all: what is none is shown as 0 */
+bool lineage_supported(void);
 struct lineage own_lineage(void);
 
 #define check_lineage(pid, reaper, lineage)				\
