@@ -187,6 +187,7 @@ static void take_reaper(struct top *t, struct message_reader *m, int fds[MESSAGE
         m->bad = true;
         return;
     }
+    t->session_bus = !to_syslog;
     /* We are its reaper already. */
     if (top_run_find(t, run))
         return;

@@ -332,7 +332,8 @@ static void pass_signal(struct top *t, int number)
     if (number != SIGTERM || t->stop.active)
         return;
     loop_disarm(&t->loop, &t->restart);
-    if (t->options->lifeline >= 0)
+    /* There is no activator now that would see to it. */
+    if (t->options->lifeline >= 0 || t->session_bus)
         t->stop_all = true;
     finish(t, 128 + SIGTERM);
 }

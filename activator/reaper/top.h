@@ -88,6 +88,7 @@ struct top {
     bool serving;
     bool told_to_end; /* a signal to end was passed on */
     bool stop_all;
+    bool session_bus; /* as the activator's reapers say: its end is the end of what it started */
     bool session_over;
     bool stopped; /* all that could be */
     int status;

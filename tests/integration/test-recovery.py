@@ -429,6 +429,23 @@ def _(world):
     wait_for(lambda: not alive(top), "the activator to leave")
 
 
+@case("a session is ended while its activator is being restarted")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    top = activator.top
+    activator.expected_status = (128 + signal.SIGTERM,)
+    # Each time that it lived for less than a second the next one comes later.
+    for _ in range(4):
+        pid = wait_for(lambda: bus.owner_pid(NAME), "an activator")
+        kill_pid(pid)
+        wait_for(lambda p=pid: not alive(p) and bus.owner_pid(NAME) != p, "its end")
+    signal_pid(top, signal.SIGTERM)
+    activator.wait_end()
+    check_equal(pids_with("test-service"), [], "all services went with it")
+    # Which sweeps what the dead one has left in the runtime directory.
+    check(world.activator(bus).pid, "another one can be started")
+
+
 @case("top reaper and activator are killed")
 def _(world):
     bus, activator = started_world(world, "signal")
