@@ -38,8 +38,9 @@ void title_set(const char *what);
 static inline void page_touch(void *byte)
 {
     volatile char *at = byte;
+    char held = *at;
 
-    *at = *at;
+    *at = held;
 }
 
 /* µs since the epoch. */
