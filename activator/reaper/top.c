@@ -206,6 +206,15 @@ static void finish(struct top *t, int status)
         loop_end(&t->loop, status);
 }
 
+/* We have been told to end, and there is no activator (any more) that would see to what a session
+ * has started. */
+static void end_alone(struct top *t, int status)
+{
+    if (t->options->lifeline >= 0 || t->session_bus)
+        t->stop_all = true;
+    finish(t, status);
+}
+
 void top_activator_ended(struct top *t, const siginfo_t *info)
 {
     bool killed = info->si_code != CLD_EXITED;
@@ -215,7 +224,11 @@ void top_activator_ended(struct top *t, const siginfo_t *info)
     /* What it said last still counts. */
     link_read(&t->link, READ_TURN);
     link_drop(&t->link);
-    if (!killed || t->told_to_end || t->stop_all || t->stop.active || t->stopped) {
+    if (killed && t->told_to_end) {
+        end_alone(t, status);
+        return;
+    }
+    if (!killed || t->stop_all || t->stop.active || t->stopped) {
         finish(t, status);
         return;
     }
@@ -323,19 +336,17 @@ static void on_again(void *data)
 
 static void pass_signal(struct top *t, int number)
 {
-    if (number == SIGTERM || number == SIGINT)
-        t->told_to_end = true;
+    bool to_end = number == SIGTERM || number == SIGINT;
+
+    t->told_to_end |= to_end;
     if (t->activator > 0) {
         kill(t->activator, number);
         return;
     }
-    if (number != SIGTERM || t->stop.active)
+    if (!to_end || t->stop.active)
         return;
     loop_disarm(&t->loop, &t->restart);
-    /* There is no activator now that would see to it. */
-    if (t->options->lifeline >= 0 || t->session_bus)
-        t->stop_all = true;
-    finish(t, 128 + SIGTERM);
+    end_alone(t, 128 + number);
 }
 
 static void on_signal(void *data, uint32_t events)

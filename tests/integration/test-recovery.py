@@ -433,20 +433,38 @@ def _(world):
     wait_for(lambda: not alive(top), "the activator to leave")
 
 
-@case("a session is ended while its activator is being restarted")
+for the_end in (signal.SIGTERM, signal.SIGINT):
+    @case(f"a session is ended while its activator is being restarted, {the_end.name}")
+    def _(world, end=the_end):
+        bus, activator = started_world(world, "signal")
+        top = activator.top
+        # The other when the top reaper has not seen yet that the last one is dead.
+        activator.expected_status = (128 + end, 128 + signal.SIGKILL)
+        # Each time that it lived for less than a second the next one comes later.
+        for _ in range(4):
+            pid = wait_for(lambda: bus.owner_pid(NAME), "an activator")
+            kill_pid(pid)
+            wait_for(lambda p=pid: not alive(p) and bus.owner_pid(NAME) != p, "its end")
+        signal_pid(top, end)
+        activator.wait_end()
+        check_equal(pids_with("test-service"), [], "all services went with it")
+        # Which sweeps what the dead one has left in the runtime directory.
+        check(world.activator(bus).pid, "another one can be started")
+
+
+@case("an activator that has been told to end is killed")
 def _(world):
     bus, activator = started_world(world, "signal")
-    top = activator.top
-    activator.expected_status = (128 + signal.SIGTERM,)
-    # Each time that it lived for less than a second the next one comes later.
-    for _ in range(4):
-        pid = wait_for(lambda: bus.owner_pid(NAME), "an activator")
-        kill_pid(pid)
-        wait_for(lambda p=pid: not alive(p) and bus.owner_pid(NAME) != p, "its end")
-    signal_pid(top, signal.SIGTERM)
+    # Held, it cannot see to its services any more; the top reaper has passed the signal on.
+    activator.expected_status = (128 + signal.SIGKILL,)
+    pid = activator.pid
+    signal_pid(pid, signal.SIGSTOP)
+    wait_for(lambda: field_of(pid, "State")[:1] == "T", "it to be held")
+    signal_pid(activator.top, signal.SIGTERM)
+    wait_for(lambda: int(field_of(pid, "ShdPnd"), 16) >> (signal.SIGTERM - 1) & 1, "the signal")
+    signal_pid(pid, signal.SIGKILL)
     activator.wait_end()
     check_equal(pids_with("test-service"), [], "all services went with it")
-    # Which sweeps what the dead one has left in the runtime directory.
     check(world.activator(bus).pid, "another one can be started")
 
 
