@@ -282,8 +282,8 @@ static DBusHandlerResult on_message(DBusConnection *connection, DBusMessage *mes
         dbus_message_has_interface(message, DBUS_INTERFACE_PEER))
         return DBUS_HANDLER_RESULT_NOT_YET_HANDLED;
     /* Not before the requests that died with a predecessor are failed: whoever asks again because
-     * it has an answer is not told so a second time. */
-    if (a->serving && (!a->crashed_before || a->leaving))
+     * it has an answer is not told so a second time. Nor before those that came earlier. */
+    if (a->serving && g_queue_is_empty(a->held_calls) && (!a->crashed_before || a->leaving))
         on_call(a, message);
     else
         g_queue_push_tail(a->held_calls, dbus_message_ref(message));
