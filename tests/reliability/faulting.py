@@ -70,6 +70,13 @@ def need_strace():
         raise Skip(f"strace cannot trace or inject: {done.stderr.decode()[:200]}")
 
 
+def age_of(pid):
+    """Seconds since the process was made, 0 when there is none."""
+    stat = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    uptime = float(read_text("/proc/uptime").split()[0])
+    return uptime - int(stat[19]) / os.sysconf("SC_CLK_TCK") if stat else 0
+
+
 def errors_of(call):
     return ERRORS.get(call, ("EIO",))
 

@@ -115,12 +115,14 @@ def _(world):
     works(world, bus, names, "after it")
 
 
+@contextlib.contextmanager
 def limit_address_space(pid):
     """As much as it has: what it asks for it does not get, and GLib ends the program."""
     resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
-    return lambda: None
+    yield
 
 
+@contextlib.contextmanager
 def limit_group(pid):
     """A control group with no room for what comes: the kernel kills it."""
     for parent, limit, events in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes",
@@ -136,17 +138,16 @@ def limit_group(pid):
         group.rmdir()
     else:
         raise Skip("no memory control group can be made here")
-    (group / "cgroup.procs").write_text(str(pid))
-    (group / limit).write_text(str(256 * 1024))
-
-    def over():
-        said = (group / events).read_text()
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / limit).write_text(str(256 * 1024))
+        yield
+        check_match(r"oom_kill [1-9]", (group / events).read_text(),
+                    "the kernel has killed for lack of memory")
+    finally:
         for left in (group / "cgroup.procs").read_text().split():
             (group.parent / "cgroup.procs").write_text(left)
         group.rmdir()
-        check_match(r"oom_kill [1-9]", said, "the kernel has killed for lack of memory")
-
-    return over
 
 
 for what, limit_it in (("address space", limit_address_space), ("a control group", limit_group)):
@@ -156,21 +157,20 @@ for what, limit_it in (("address space", limit_address_space), ("a control group
         settled(activator)
         before = world.fields(bus, names[0])
         pid = activator.pid
-        over = limit_it(pid)
-        pending = {n: bus.begin_start(n) for n in [*names[1:], "test.Bad"]}
-        bus.client.dbus("UpdateActivationEnvironment", "(a{ss})", {"LARGE": "x" * (8 << 20)})
-        bus.client.dbus("UpdateActivationEnvironment", "(a{ss})", {"LARGE": ""})
-        wait_for(lambda: not alive(pid), "its end")
-        errors = {n: p.error() for n, p in pending.items()}
-        wait_for(lambda: activator.pid not in (0, pid) and bus.owner_pid(NAME) == activator.pid,
-                 "the next activator")
-        check(errors["test.Bad"] is not None, "one that fails is told so")
-        retried = [bus.start(n) for n in names[1:] if errors[n] is not None]
-        check(all(r in (1, 2) for r in retried) and all(bus.has_owner(n) for n in names),
-              "all have an answer, and after one retry at most they run", errors)
-        check_settles(lambda: [world.fields(bus, names[0]).get(k) for k in ("Run", "MainPID")],
-                      [before["Run"], before["MainPID"]], "what ran before runs on")
-        over()
+        with limit_it(pid):
+            pending = {n: bus.begin_start(n) for n in [*names[1:], "test.Bad"]}
+            bus.client.dbus("UpdateActivationEnvironment", "(a{ss})", {"LARGE": "x" * (8 << 20)})
+            bus.client.dbus("UpdateActivationEnvironment", "(a{ss})", {"LARGE": ""})
+            wait_for(lambda: not alive(pid), "its end")
+            errors = {n: p.error() for n, p in pending.items()}
+            wait_for(lambda: activator.pid not in (0, pid) and bus.owner_pid(NAME) == activator.pid,
+                     "the next activator")
+            check(errors["test.Bad"] is not None, "one that fails is told so")
+            retried = [bus.start(n) for n in names[1:] if errors[n] is not None]
+            check(all(r in (1, 2) for r in retried) and all(bus.has_owner(n) for n in names),
+                  "all have an answer, and after one retry at most they run", errors)
+            check_settles(lambda: [world.fields(bus, names[0]).get(k) for k in ("Run", "MainPID")],
+                          [before["Run"], before["MainPID"]], "what ran before runs on")
         works(world, bus, names, "after it")
 
 
