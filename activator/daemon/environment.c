@@ -51,7 +51,7 @@ void environment_recall(struct activator *a)
     g_free(path);
 }
 
-/* Returns 0 or a negative errno. */
+/* GLib's own would wait for the disk, where there is one. Returns 0 or a negative errno. */
 static int write_all(const char *path, const GString *text)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -102,9 +102,9 @@ static bool is_before_exec(const struct top *t, pid_t pid)
     struct stat own;
     struct stat other;
 
-    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
     if (t->unclear && loop_now() - t->unclear >= UNCLEAR_MS)
         return false;
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
     if (stat(path, &other) < 0 || stat("/proc/self/exe", &own) < 0 || own.st_ino != other.st_ino ||
         own.st_dev != other.st_dev || !read_text(pid, "cmdline", text, sizeof text))
         return false;
