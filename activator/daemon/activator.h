@@ -5,6 +5,7 @@
  *   main.c        options; putting itself under the top reaper
  *   startup.c     from the options to serving; reload
  *   lifetime.c    leaving, reexec, loss of the bus
+ *   signals.c     SIGTERM and others
  *   runtime-dir.c the runtime directory, its lock and links
  *   bus.c         libdbus in the main loop          link.c   messages with our other programs
  *   reapers.c     connections of reapers            top.c    the link to the top reaper
@@ -68,6 +69,12 @@ struct options {
 struct request;
 struct run;
 struct service;
+
+enum leave_how {
+    LEAVE_STOP_ALL,  /* the session ends: stop every service first */
+    LEAVE_HAND_OVER, /* services stay; exit */
+    LEAVE_REEXEC,    /* services stay; execute the installed program */
+};
 
 struct activator {
     struct options *options;
@@ -136,6 +143,10 @@ struct activator {
     gboolean hand_over; /* leaving, but services and runs stay */
     gboolean serving;
     gboolean leaving;
+    enum leave_how leave_how;
+    gboolean leave_asked; /* before it served */
+    guint answer_timer; /* a hand-over waits for the ends of stops */
+    struct fd_watch *signals;
     gboolean reexec;
     gboolean crashed_before; /* a predecessor left without giving its names back */
     guint start_wait;
@@ -159,26 +170,29 @@ void activator_start_step(struct activator *a);
 void activator_publish(struct activator *a, void (*done)(void *data), void *data);
 
 /* lifetime.c */
-enum leave_how {
-    LEAVE_STOP_ALL,  /* the session ends: stop every service first */
-    LEAVE_HAND_OVER, /* services stay; exit */
-    LEAVE_REEXEC,    /* services stay; execute the installed program */
-};
 void activator_leave(struct activator *a, enum leave_how how);
+/* A stop or a signal has been answered: goes on with a hand-over that waited for it. */
+void activator_leave_on(struct activator *a);
 void activator_bus_lost(void *data);
 /* Calls when nothing is left to be stopped. */
 void activator_stop_all(struct activator *a, void (*done)(GPtrArray *survivors, void *data),
                         void *data);
 
-/* runtime-dir.c. Creates the directory, takes the lock. FALSE with error set when another
- * activator holds it (code G_FILE_ERROR_EXIST). */
-gboolean runtime_dir_open(struct activator *a, GError **error);
+/* runtime-dir.c. Creates the directory, takes the lock and writes into it who holds it, and under
+ * which top reaper. FALSE with error set when another activator holds it (code
+ * G_FILE_ERROR_EXIST), or is started by another top reaper instead of us. */
+gboolean runtime_dir_open(struct activator *a, pid_t own_top, GError **error);
 /* A link for each guid that the bus's addresses carry. */
 void runtime_dir_link(struct activator *a, const char *guid);
 /* Removes what only a serving activator has there; all of it when `all`. */
 void runtime_dir_close(struct activator *a, gboolean all);
 /* Whether another activator of this user serves another bus. */
 gboolean runtime_dir_has_neighbour(struct activator *a);
+/* signals.c: from here on SIGHUP and SIGUSR1, and with ends_too SIGTERM and SIGINT, wait until they
+ * are watched for. They go on waiting when this process executes itself. */
+void signals_hold(gboolean ends_too);
+/* Serves them from the main loop. FALSE with error set without a descriptor for it. */
+gboolean signals_watch(struct activator *a, GError **error);
 /* environment.c: what this process was started with, but what is between it and its top reaper. */
 void environment_init(struct activator *a);
 /* What clients had a predecessor set; after the runtime directory is open. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Leaving, and the loss of the bus. */
+#include "daemon/fd-watch.h"
 #include "daemon/reapers.h"
 
 #include <string.h>
@@ -7,6 +8,11 @@
 
 /* How long runs that still wait for a reaper may keep a hand-over. */
 #define HAND_OVER_TRIES 500
+/* How long stops and signals that somebody waits for may keep one, with a top reaper, under which
+ * all goes on as ever, and without, when nothing new can be started. Only we know who waits, and
+ * when a SIGKILL is due. */
+#define ANSWERS_MS       15000
+#define ANSWERS_ALONE_MS 7000
 
 static gboolean on_quit(gpointer data)
 {
@@ -163,18 +169,81 @@ static void stop_session(struct activator *a)
         on_withdrawn(NULL, a);
 }
 
+static gboolean owes_answers(struct activator *a)
+{
+    return a->bus && (a->stops || g_hash_table_size(a->kills) > 0);
+}
+
+static gboolean on_no_answer(gpointer data);
+
+static void leave(struct activator *a)
+{
+    a->leaving = TRUE;
+    a->hand_over = a->leave_how != LEAVE_STOP_ALL;
+    a->reexec = a->leave_how == LEAVE_REEXEC;
+    g_clear_handle_id(&a->start_wait, g_source_remove);
+    /* What comes now is for the program that we become. */
+    if (a->reexec)
+        g_clear_pointer(&a->signals, fd_watch_free);
+    if (!a->hand_over)
+        stop_session(a);
+    else if (!a->top && owes_answers(a))
+        a->answer_timer = g_timeout_add(ANSWERS_ALONE_MS, on_no_answer, a);
+    else
+        give_verdicts(a);
+}
+
+static void go_on(struct activator *a)
+{
+    g_clear_handle_id(&a->answer_timer, g_source_remove);
+    if (a->leaving)
+        give_verdicts(a);
+    else
+        leave(a);
+}
+
+static gboolean on_no_answer(gpointer data)
+{
+    struct activator *a = data;
+
+    a->answer_timer = 0;
+    go_on(a);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_answered(gpointer data)
+{
+    struct activator *a = data;
+
+    if (a->answer_timer && !owes_answers(a))
+        go_on(a);
+    return G_SOURCE_REMOVE;
+}
+
+void activator_leave_on(struct activator *a)
+{
+    /* Later: the end of a run may be on its way. */
+    if (a->answer_timer && !owes_answers(a))
+        g_idle_add(on_answered, a);
+}
+
 void activator_leave(struct activator *a, enum leave_how how)
 {
     if (a->leaving)
         return;
-    a->leaving = TRUE;
-    a->hand_over = how != LEAVE_STOP_ALL;
-    a->reexec = how == LEAVE_REEXEC;
-    g_clear_handle_id(&a->start_wait, g_source_remove);
-    if (how == LEAVE_STOP_ALL)
-        stop_session(a);
-    else
-        give_verdicts(a);
+    a->leave_how = how;
+    /* Not every service is known yet. */
+    if (how == LEAVE_STOP_ALL && !a->serving && a->bus) {
+        a->leave_asked = TRUE;
+        return;
+    }
+    if (how == LEAVE_STOP_ALL || !a->top || !owes_answers(a)) {
+        g_clear_handle_id(&a->answer_timer, g_source_remove);
+        leave(a);
+    } else if (!a->answer_timer) {
+        g_message("leaving when the stops that somebody waits for are over");
+        a->answer_timer = g_timeout_add(ANSWERS_MS, on_no_answer, a);
+    }
 }
 
 static gboolean on_bus_over(gpointer data)

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glib-unix.h>
 #include <limits.h>
 #include <malloc.h>
 #include <math.h>
@@ -264,27 +263,6 @@ static void execute_again(struct activator *a)
 /* --- running -----------------------------------------------------------------------------------
  */
 
-static gboolean on_terminate(gpointer data)
-{
-    struct activator *a = data;
-
-    activator_leave(a, a->system ? LEAVE_HAND_OVER : LEAVE_STOP_ALL);
-    return G_SOURCE_CONTINUE;
-}
-
-static gboolean on_replaced(gpointer data)
-{
-    g_message("another activator takes over");
-    activator_leave(data, LEAVE_HAND_OVER);
-    return G_SOURCE_CONTINUE;
-}
-
-static gboolean on_hangup(gpointer data)
-{
-    activator_reload(data, NULL, NULL);
-    return G_SOURCE_CONTINUE;
-}
-
 static char *bus_address(struct options *o)
 {
     const char *address = o->address;
@@ -328,13 +306,11 @@ static int run_activator(struct activator *a)
     a->address = bus_address(a->options);
     if (!a->address)
         return usage("DBUS_SESSION_BUS_ADDRESS is not set; use --address");
-    if (await_bus)
+    if (await_bus) {
+        signals_hold(FALSE);
         await_bus_at(a->address);
-    g_unix_signal_add(SIGTERM, on_terminate, a);
-    g_unix_signal_add(SIGINT, on_terminate, a);
-    g_unix_signal_add(SIGHUP, on_hangup, a);
-    g_unix_signal_add(SIGUSR1, on_replaced, a);
-    if (!activator_start(a, &error)) {
+    }
+    if (!signals_watch(a, &error) || !activator_start(a, &error)) {
         fprintf(stderr, "dbus-activatord: %s\n", error->message);
         g_critical("%s", error->message);
         g_error_free(error);
@@ -380,14 +356,13 @@ int main(int argc, char **argv)
      * first of them, and they leave holes in the heap. */
     mallopt(M_MMAP_THRESHOLD, LARGE);
     signal(SIGPIPE, SIG_IGN);
-    /* Whoever wants to take over asks again; until there is a handler it must not kill. */
-    signal(SIGUSR1, SIG_IGN);
     if (o->system && geteuid() != 0 && !o->runtime_dir) {
         fprintf(stderr, "dbus-activatord: --system is for root\n");
         return 1;
     }
     if (!g_getenv("DBUS_ACTIVATOR_TOP_FD"))
         return execute_top(o);
+    signals_hold(TRUE);
     raise_descriptors(o);
     if (o->lifeline_fd >= 0)
         fcntl(o->lifeline_fd, F_SETFD, FD_CLOEXEC);

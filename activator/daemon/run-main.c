@@ -180,6 +180,9 @@ void run_recall(struct run *run)
     if (!r)
         return;
     run->spawned = r->spawned;
+    /* A reaper would say it again; a top reaper does not know it. */
+    if (s->run_id == run->id && r->spawned)
+        s->started = r->spawned;
     run->connected = r->connected;
     run->owned = r->owned;
     run->named_pid = (pid_t)r->main_pid;

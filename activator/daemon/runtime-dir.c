@@ -2,6 +2,7 @@
 #include "daemon/activator.h"
 
 #include "common/parse/bus-name.h"
+#include "common/process-tree.h"
 #include "config.h"
 
 #include <errno.h>
@@ -19,6 +20,10 @@
 /* The one that is asked may be executing itself just then and have another pid when it holds the
  * lock again: it is asked again after so many tries. */
 #define REPLACE_ASK 10
+/* How often a top reaper without an activator is waited for, and after which try it is asked to
+ * start one: one that is just leaving is gone by then. */
+#define TOP_TRIES 20
+#define TOP_ASK   3
 
 char *runtime_dir_path(struct activator *a, const char *name)
 {
@@ -122,42 +127,91 @@ static void ask_to_leave(int fd)
     g_free(path);
 }
 
-static gboolean take_lock(struct activator *a, GError **error)
+/* The top reaper that the last holder of the lock has written down, when it lives and is not ours:
+ * it will start the next activator, and it holds what its dead reapers left. 0: there is none. */
+static pid_t other_top(int fd, pid_t own)
+{
+    char text[96] = "";
+    ssize_t length = pread(fd, text, sizeof text - 1, 0);
+    const char *second = length > 0 ? strchr(text, '\n') : NULL;
+    char *rest = NULL;
+    long pid = second ? strtol(second + 1, &rest, 10) : 0;
+    struct process_stat s;
+
+    if (pid <= 1 || pid == own || *rest != '.' || !process_stat_read((pid_t)pid, &s) || s.zombie)
+        return 0;
+    return g_ascii_strtoull(rest + 1, NULL, 10) == s.start ? (pid_t)pid : 0;
+}
+
+/* For those who come after us: who holds the lock, and "<pid>.<start time>" of the top reaper. */
+static void sign_lock(int fd, pid_t top)
+{
+    char text[96];
+    struct process_stat s;
+    int length = snprintf(text, sizeof text, "%d\n", (int)getpid());
+
+    if (top > 1 && process_stat_read(top, &s))
+        length += snprintf(text + length, sizeof text - (size_t)length,
+                           "%d.%" G_GUINT64_FORMAT "\n", (int)top, (guint64)s.start);
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)length, 0) < 0)
+        g_debug("the lock does not name this process: %s", g_strerror(errno));
+}
+
+/* Waits until the lock is free, and no top reaper but ours is about to give it to an activator of
+ * its own. FALSE when another activator keeps it. */
+static gboolean wait_for_lock(int fd, gboolean replace, pid_t own_top)
+{
+    /* Even without --replace one that is just leaving, or dying, gets a moment. */
+    int tries = replace ? REPLACE_TRIES : 20;
+    int without = 0;
+
+    for (int i = 0;; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            if (i >= tries)
+                return FALSE;
+            if (replace && i % REPLACE_ASK == 0)
+                ask_to_leave(fd);
+        } else {
+            pid_t top = other_top(fd, own_top);
+            if (top && without == TOP_TRIES)
+                g_warning("the top reaper %d of this bus starts no activator; going on without it",
+                          (int)top);
+            if (!top || without == TOP_TRIES)
+                return TRUE;
+            flock(fd, LOCK_UN);
+            if (++without == TOP_ASK)
+                kill(top, SIGHUP);
+        }
+        g_usleep(REPLACE_USEC);
+    }
+}
+
+static gboolean take_lock(struct activator *a, pid_t own_top, GError **error)
 {
     char *path = runtime_dir_path(a, "lock");
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    char text[32];
-    int tries = a->options->replace ? REPLACE_TRIES : 20;
 
     g_free(path);
     if (fd < 0)
         return fail(error, "cannot open the lock in", a->runtime_dir);
-    /* Even without --replace one that is just leaving, or dying, gets a moment. */
-    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
-        if (i == tries) {
-            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
-                        "another dbus-activatord serves this bus already (runtime directory %s); "
-                        "use --replace to take over from it",
-                        a->runtime_dir);
-            close(fd);
-            return FALSE;
-        }
-        if (a->options->replace && i % REPLACE_ASK == 0)
-            ask_to_leave(fd);
-        g_usleep(REPLACE_USEC);
+    if (!wait_for_lock(fd, a->options->replace, own_top)) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
+                    "another dbus-activatord serves this bus already (runtime directory %s); "
+                    "use --replace to take over from it",
+                    a->runtime_dir);
+        close(fd);
+        return FALSE;
     }
-    int length = snprintf(text, sizeof text, "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)length, 0) < 0)
-        g_debug("the lock does not name this process: %s", g_strerror(errno));
+    sign_lock(fd, own_top);
     a->lock_fd = fd;
     return TRUE;
 }
 
-gboolean runtime_dir_open(struct activator *a, GError **error)
+gboolean runtime_dir_open(struct activator *a, pid_t own_top, GError **error)
 {
     static const char *const below[] = {"log", "runs"};
 
-    if (!choose(a, error) || !take_lock(a, error))
+    if (!choose(a, error) || !take_lock(a, own_top, error))
         return FALSE;
     for (gsize i = 0; i < G_N_ELEMENTS(below); i++) {
         char *path = runtime_dir_path(a, below[i]);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Reapers of a predecessor's runs that have not spoken by then (stopped by somebody) are served
@@ -265,11 +266,22 @@ static gboolean open_files(struct activator *a, GError **error)
     return TRUE;
 }
 
+/* The one that made the socket: it is the top reaper, whoever our parent is by now. */
+static pid_t peer_pid(const char *fd)
+{
+    struct ucred peer = {.pid = 0};
+    socklen_t size = sizeof peer;
+
+    if (!fd || getsockopt(atoi(fd), SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+        return 0;
+    return peer.pid;
+}
+
 gboolean activator_start(struct activator *a, GError **error)
 {
     const char *top = g_getenv("DBUS_ACTIVATOR_TOP_FD");
 
-    if (!connect_bus(a, error) || !runtime_dir_open(a, error))
+    if (!connect_bus(a, error) || !runtime_dir_open(a, peer_pid(top), error))
         return FALSE;
     environment_recall(a);
     link_guids(a);
@@ -329,6 +341,8 @@ static gboolean on_swept(gpointer data)
         a->options->ready_fd = -1;
     }
     top_tell(a, MESSAGE_TOP_SERVING);
+    if (a->leave_asked)
+        activator_leave(a, a->leave_how);
     return G_SOURCE_REMOVE;
 }
 

@@ -87,6 +87,7 @@ static void stop_finish(struct activator *a, struct stop *stop)
     g_ptr_array_unref(stop->ids);
     g_ptr_array_unref(stop->survivors);
     g_free(stop);
+    activator_leave_on(a);
 }
 
 void stop_note(struct run *run)
@@ -182,6 +183,7 @@ void run_signalled(struct activator *a, guint64 id, guint32 cookie, guint32 sign
     g_hash_table_steal(a->kills, GUINT_TO_POINTER(cookie));
     k->done(signalled > 0, k->data);
     g_free(k);
+    activator_leave_on(a);
 }
 
 void run_signals_over(struct run *run)
@@ -204,4 +206,5 @@ void run_signals_over(struct run *run)
         g_free(k);
     }
     g_ptr_array_unref(over);
+    activator_leave_on(run->a);
 }

@@ -14,6 +14,7 @@
 #include "common/parse/bus-name.h"
 #include "common/parse/exec-line.h"
 #include "common/parse/service-file.h"
+#include "common/process-tree.h"
 
 #include "config.h"
 
@@ -37,9 +38,11 @@
 #define SOCKET_NAME "requests"
 #define GUID_LENGTH 32
 #define FAILED      1
-/* How long a vanished activator is waited for once it had the request, and one that refuses (it
- * died; its top reaper may be starting the next) before the request was made. */
+/* How long a vanished activator is waited for once it had the request; while a top reaper lives
+ * that starts the next one (less than the 25 s of most callers); and one of which nothing is known,
+ * but that nobody listens. */
 #define RETRY_MS   60000
+#define TOP_MS     20000
 #define REFUSED_MS 600
 
 enum { ASK_AGAIN = -1, ASK_NOT_SERVED = -2 };
@@ -128,6 +131,29 @@ static int connect_activator(const char *path)
     if (fd >= 0)
         close(fd);
     return result;
+}
+
+/* Whether the top reaper lives that the last activator wrote into its lock: "<its own pid>\n<pid of
+ * the top reaper>.<start time>\n". The directory has been found to be this user's. */
+static bool top_lives(const char *directory)
+{
+    char path[PATH_MAX + 8];
+    char text[96] = "";
+    struct process_stat top;
+    char *rest = NULL;
+
+    snprintf(path, sizeof path, "%s/lock", directory);
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (length <= 0)
+        return false;
+    strtol(text, &rest, 10);
+    long pid = strtol(rest, &rest, 10);
+    return pid > 1 && *rest == '.' && process_stat_read((pid_t)pid, &top) && !top.zombie &&
+           top.start == strtoull(rest + 1, NULL, 10);
 }
 
 /* --- without an activator --------------------------------------------------------------- */
@@ -291,8 +317,8 @@ static int ask(int fd, const char *name, const char *file)
 /* Asks until there is a verdict; the exit code, or ASK_NOT_SERVED when there is none to ask. */
 static int serve(const char *name, const char *file, const char *directory)
 {
+    pid_t parent = getppid();
     int64_t begin = now_ms();
-    int64_t patience = REFUSED_MS;
     bool asked = false;
     int delay = 10;
 
@@ -303,17 +329,19 @@ static int serve(const char *name, const char *file, const char *directory)
             close(fd);
             if (answer != ASK_AGAIN)
                 return answer;
-            if (!asked) {
-                asked = true;
+            if (!asked)
                 begin = now_ms();
-                patience = RETRY_MS;
-            }
+            asked = true;
         } else if (fd != -ECONNREFUSED && !(asked && fd == -ENOENT)) {
             /* No directory: the activator has left for good. No socket: it may be about to
              * listen again, but only if it ever did. */
             return ASK_NOT_SERVED;
         }
-        if (now_ms() - begin > patience) {
+        int64_t waited = now_ms() - begin;
+        if (getppid() != parent)
+            return FAILED; /* nobody waits any more */
+        if (asked ? waited > RETRY_MS
+                  : waited > TOP_MS || (waited > REFUSED_MS && !top_lives(directory))) {
             say("[%s] the activator %s", name, asked ? "did not come back" : "does not listen");
             return asked ? FAILED : ASK_NOT_SERVED;
         }

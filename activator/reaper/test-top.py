@@ -21,6 +21,7 @@ from harness import *
 FAKE = r'''
 import array, ctypes, os, signal, socket, sys
 signal.signal(signal.SIGTERM, lambda *x: os._exit(44))
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 s.connect(sys.argv[1])
 top = int(os.environ['DBUS_ACTIVATOR_TOP_FD'])
@@ -156,8 +157,14 @@ def signals_are_passed_on(a):
     p.stderr.close()
     p.terminate()
     assert ended(p) in (128 + signal.SIGTERM, 137)
-    q = subprocess.Popen([REAPER, '--top', '--', '/bin/sh', '-c', 'echo >$0; exec sleep 100',
-                          a.folder + '/up'])
+    # Held until it is ready for them.
+    q = subprocess.Popen([REAPER, '--top', '--', sys.executable, '-S', '-c', '''
+import signal, sys
+open(sys.argv[1], "w").close()
+while signal.SIGTERM not in signal.sigpending():
+    signal.sigtimedwait([signal.SIGCHLD], 0.01)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+''', a.folder + '/up'])
     wait_for(lambda: os.path.exists(a.folder + '/up'), 'its start')
     q.terminate()
     assert ended(q) == 128 + signal.SIGTERM

@@ -47,9 +47,13 @@ static void child_exec(const struct top *t, int fd)
         inherit(t->options->lifeline);
     setrlimit(RLIMIT_NOFILE, &t->descriptors);
     signals_default(true);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* These it watches for; they must not kill it before it does: services would stay. */
+    static const int requests[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT};
+    sigset_t held;
+    sigemptyset(&held);
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+        sigaddset(&held, requests[i]);
+    sigprocmask(SIG_SETMASK, &held, NULL);
     execvp(command[0], command);
     int number = errno;
     complain("cannot execute %s: %s", command[0], strerror(number));
@@ -343,10 +347,13 @@ static void pass_signal(struct top *t, int number)
         kill(t->activator, number);
         return;
     }
-    if (!to_end || t->stop.active)
+    if (t->stop.active || t->stopped)
         return;
     loop_disarm(&t->loop, &t->restart);
-    end_alone(t, 128 + number);
+    if (to_end)
+        end_alone(t, 128 + number);
+    else
+        start(t); /* somebody needs it now */
 }
 
 static void on_signal(void *data, uint32_t events)

@@ -275,6 +275,31 @@ def _(world):
     check_equal(pids_with("test-service"), [], "it is gone")
 
 
+for the_way in ("Reexec", "--replace"):
+    @case(f"stop during which the activator leaves, {the_way}")
+    def _(world, way=the_way):
+        bus, activator = world.both("signal", "--stop-timeout", "2")
+        world.service("test.A", "ignore 15 name test.A")
+        world.service("test.B", "name test.B")
+        world.served(bus, "test.A", "test.B")
+        bus.start("test.A")
+        first = bus.client.dbus("GetNameOwner", "(s)", NAME)
+        stop = begin_stop(bus, "test.A")
+        wait_for(lambda: world.fields(bus, "test.A")["State"] == "stopping", "the state")
+        if way == "Reexec":
+            world.member(bus, "Reexec")
+            check_equal(bus.start("test.B"), 1, "meanwhile it serves")
+        else:
+            world.activator(bus, way)
+            activator.wait_end()
+        check_equal(stop.error(), None, "the stop is answered")
+        check_equal(pids_with("name test.A"), [], "it is over")
+        check_settles(lambda: bus.has_owner(NAME) and
+                      bus.client.dbus("GetNameOwner", "(s)", NAME) != first, True,
+                      "then another one serves")
+        check_settles(lambda: world.fields(bus, "test.A")["State"], "inactive", "and knows of it")
+
+
 @case("a request during the stop")
 def _(world):
     bus, _activator = world.both("signal", "--stop-timeout", "3600")

@@ -181,6 +181,22 @@ def _(world):
     check_equal(sorted(runs), sorted(b[2] for b in before.values()), "and no other")
 
 
+@case("away for long, helper door")
+def _(world):
+    bus, activator = started_world(world, "helper")
+    world.service("test.New", "name test.New")
+    world.served(bus, "test.New")
+    top = activator.top
+    # Each time that it lived for less than a second the next one comes later.
+    for _ in range(5):
+        pid = wait_for(lambda: bus.owner_pid(NAME), "an activator")
+        kill_pid(pid)
+        wait_for(lambda p=pid: not alive(p) and bus.owner_pid(NAME) != p, "its end")
+    check_equal(bus.start("test.New"), 1, "a service is started")
+    check_settles(lambda: world.fields(bus, "test.New").get("Managed"), True, "by the next one")
+    check_equal(activator.top, top, "under the same top reaper")
+
+
 @case("a reaper is killed")
 def _(world):
     bus, activator = started_world(world, "signal")
@@ -450,6 +466,23 @@ for the_end in (signal.SIGTERM, signal.SIGINT):
         check_equal(pids_with("test-service"), [], "all services went with it")
         # Which sweeps what the dead one has left in the runtime directory.
         check(world.activator(bus).pid, "another one can be started")
+
+
+for the_moment, the_sign in (("at once", lambda pid: True),
+                             ("it is the next one", lambda pid: comm_of(pid) != "dbus-activatord"),
+                             ("it starts an activator", children)):
+    @case(f"the top reaper is killed and the session ended, {the_moment}")
+    def _(world, sign=the_sign):
+        bus, activator = started_world(world, "signal")
+        activator.expected_status = (-9,)
+        # The activator becomes the next top reaper and starts another activator.
+        pid = activator.pid
+        kill_pid(activator.top)
+        wait_for(lambda: sign(pid), "the moment")
+        signal_pid(pid, signal.SIGTERM)
+        activator.wait_end()
+        wait_for(lambda: not alive(pid), "its end")
+        check_equal(pids_with("test-service"), [], "all services went with it")
 
 
 @case("an activator that has been told to end is killed")

@@ -289,6 +289,8 @@ def _(world):
 @case("idle with 50 services")
 def _(world):
     bus, activator, names = start_world(world, 50)
+    check_equal(os.listdir(f"/proc/{activator.pid}/task"), [str(activator.pid)],
+                "the activator has one thread")
     idle(world, bus, activator, names, 5)
     stop_all(world, bus, names)
 

@@ -206,6 +206,29 @@ def restart(world):
     stop_everything(world, bus)
 
 
+@case("the activator is killed again and again")
+def away(world):
+    names = [f"org.dba.Away{i}" for i in range(6)]
+    for name in names:
+        service(name, f"daemonize name {name}")
+    bus = SystemBus(world)
+    bus.start(names[0])
+    top = parent_of(activators()[0])
+    os.kill(bus.known(names[0])["ReaperPID"], signal.SIGKILL)
+    check_settles(lambda: "ReaperPID" in bus.known(names[0]), False, "the top reaper has a service")
+    before = identity(bus, names[0])
+    # Each time that it lived for less than a second the next one comes later.
+    for name in names[1:]:
+        pid = wait_for(activators, "an activator")[0]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda p=pid: not alive(p), "its end")
+        check_in(bus.start(name), (1, 2), f"{name} is started")
+        check_equal([parent_of(p) for p in activators()], [top],
+                    "by one activator, under the same top reaper")
+    check_settles(lambda: identity(bus, names[0]), before, "which has what it had")
+    stop_everything(world, bus)
+
+
 @case("reexec under load")
 def reexec(world):
     names = [f"org.dba.Load{i}" for i in range(20)]
