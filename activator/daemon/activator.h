@@ -145,7 +145,7 @@ struct activator {
     gboolean leaving;
     enum leave_how leave_how;
     gboolean leave_asked; /* before it served */
-    guint answer_timer; /* a hand-over waits for the ends of stops */
+    guint answer_timer;   /* a hand-over waits for the ends of stops */
     struct fd_watch *signals;
     gboolean reexec;
     gboolean crashed_before; /* a predecessor left without giving its names back */

@@ -262,7 +262,10 @@ static void call_free(gpointer data)
 
 static gboolean from_dbus_error(DBusError *problem, GError **error)
 {
-    g_set_error(error, G_IO_CHANNEL_ERROR, G_IO_CHANNEL_ERROR_FAILED, "%s",
+    gboolean none = dbus_error_has_name(problem, DBUS_ERROR_NO_SERVER) ||
+                    dbus_error_has_name(problem, DBUS_ERROR_FILE_NOT_FOUND);
+
+    g_set_error(error, G_FILE_ERROR, none ? G_FILE_ERROR_NOENT : G_FILE_ERROR_FAILED, "%s",
                 problem->message ? problem->message : "unknown error");
     dbus_error_free(problem);
     return FALSE;

@@ -306,7 +306,7 @@ static int run_activator(struct activator *a)
     a->address = bus_address(a->options);
     if (!a->address)
         return usage("DBUS_SESSION_BUS_ADDRESS is not set; use --address");
-    if (await_bus) {
+    if (await_bus || (a->system && g_getenv("DBUS_ACTIVATOR_TOP_AGAIN"))) {
         signals_hold(FALSE);
         await_bus_at(a->address);
     }

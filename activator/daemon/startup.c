@@ -82,7 +82,7 @@ static gboolean connect_bus(struct activator *a, GError **error)
 
     a->bus = bus_new(a->address, activator_bus_lost, a, &problem);
     if (!a->bus) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+        g_set_error(error, G_FILE_ERROR, problem->code,
                     "cannot connect to the bus at %s: %s; is it running?", a->address,
                     problem->message);
         g_error_free(problem);
@@ -280,8 +280,19 @@ static pid_t peer_pid(const char *fd)
 gboolean activator_start(struct activator *a, GError **error)
 {
     const char *top = g_getenv("DBUS_ACTIVATOR_TOP_FD");
+    gboolean again = g_getenv("DBUS_ACTIVATOR_TOP_AGAIN") != NULL;
 
-    if (!connect_bus(a, error) || !runtime_dir_open(a, peer_pid(top), error))
+    unsetenv("DBUS_ACTIVATOR_TOP_AGAIN");
+    if (!connect_bus(a, error)) {
+        /* The bus went with our predecessor, and the session with it. */
+        if (again && !a->system && top &&
+            g_error_matches(*error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+            top_open(a, atoi(top), NULL);
+            top_tell(a, MESSAGE_TOP_STOP_ALL);
+        }
+        return FALSE;
+    }
+    if (!runtime_dir_open(a, peer_pid(top), error))
         return FALSE;
     environment_recall(a);
     link_guids(a);

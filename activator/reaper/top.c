@@ -40,6 +40,8 @@ static void child_exec(const struct top *t, int fd)
     setenv("DBUS_ACTIVATOR_TOP_FD", text, 1);
     snprintf(text, sizeof text, "%u", (unsigned)message_version);
     setenv("DBUS_ACTIVATOR_TOP_VERSION", text, 1);
+    if (t->restarted)
+        setenv("DBUS_ACTIVATOR_TOP_AGAIN", "1", 1);
     inherit(fd);
     for (size_t i = 0; i < t->options->npass; i++)
         inherit(t->options->pass[i]);
@@ -112,6 +114,7 @@ static void start(struct top *t)
         return;
     }
     t->serving = false;
+    t->restarted = t->started != 0;
     t->started = loop_now();
     t->activator = fork();
     if (t->activator == 0)

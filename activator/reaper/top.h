@@ -85,6 +85,7 @@ struct top {
     pid_t activator;  /* 0: none runs */
     uint64_t started; /* ms */
     uint64_t backoff; /* ms */
+    bool restarted;   /* it is not the first activator */
     bool serving;
     bool told_to_end; /* a signal to end was passed on */
     bool stop_all;

@@ -558,6 +558,22 @@ def _(world):
     signal_pid(activator.top, signal.SIGCONT)
 
 
+@case("bus and activator are killed")
+def _(world):
+    bus, activator = started_world(world, "signal")
+    activator.expected_status = (1,)
+    pid = activator.pid
+    signal_pid(pid, signal.SIGSTOP)
+    kill_pid(bus.pid)
+    kill_pid(pid)
+    activator.wait_end()
+    wait_for(lambda: not pids_with("test-service"), "the services' end")
+    check(not pids_with("test-service"), "the next activator finds that the session is over")
+    # Logs and history stay readable; launch helpers know what to do without an activator.
+    for name in ("dbus-activator", "dbus-1"):
+        shutil.rmtree(world.path / "run" / name)
+
+
 @case("the bus is killed")
 def _(world):
     bus, activator = started_world(world, "signal")

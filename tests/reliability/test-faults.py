@@ -171,7 +171,9 @@ def _(world):
                 lab.over()
                 return "met the bus"
 
-    one(None, world.path / "record")
+    # The second time: the first makes calls that are made once.
+    for _ in range(2):
+        one(None, world.path / "record")
     run_all(lab, recorded(world.path / "record", {"sendmsg", "recvmsg", "memfd_create"}), one)
 
 

@@ -206,6 +206,27 @@ def restart(world):
     stop_everything(world, bus)
 
 
+@case("bus and activator are killed")
+def both_killed(world):
+    service("org.dba.Deaf", "name org.dba.Deaf linger")
+    service("org.dba.Next", "name org.dba.Next")
+    bus = SystemBus(world)
+    bus.start("org.dba.Deaf")
+    known = bus.known("org.dba.Deaf")
+    activator = activators()[0]
+    top = parent_of(activator)
+    os.kill(activator, signal.SIGSTOP)
+    bus.stop()
+    os.kill(activator, signal.SIGKILL)
+    wait_for(lambda: activators() not in ([], [activator]), "another activator")
+    bus = SystemBus(world)
+    check_in(bus.start("org.dba.Next"), (1, 2), "the next bus is served")
+    check_settles(lambda: [parent_of(p) for p in activators()], [top], "by the next activator")
+    check_settles(lambda: bus.known("org.dba.Deaf").get("Run"), known["Run"],
+                  "which knows the one that stayed")
+    stop_everything(world, bus)
+
+
 @case("the activator is killed again and again")
 def away(world):
     names = [f"org.dba.Away{i}" for i in range(6)]
