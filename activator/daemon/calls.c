@@ -15,6 +15,21 @@ static void reply_empty(struct activator *a, DBusMessage *call)
         bus_send(a->bus, dbus_message_new_method_return(call));
 }
 
+/* Who is told of a service is to know that its start leads to us. What a look at the disk has
+ * found is published here: the bus takes our messages one after the other, so it has read the
+ * generated file before it passes the answer on. */
+static void publish_found(struct activator *a)
+{
+    if (catalogue_take_untold(a->catalogue))
+        activator_catalogue_changed(a);
+}
+
+static GPtrArray *list_published(struct activator *a)
+{
+    publish_found(a);
+    return service_list(a);
+}
+
 /* The service that the first argument names, or NULL after an error was sent. */
 static struct service *named(struct activator *a, DBusMessage *call)
 {
@@ -24,10 +39,13 @@ static struct service *named(struct activator *a, DBusMessage *call)
     dbus_message_iter_init(call, &iter);
     dbus_message_iter_get_basic(&iter, &name);
     struct service *s = service_find(a, name);
-    if (s && (s->run_id || s->runs->len || catalogue_lookup(a->catalogue, name)))
-        return s;
-    if (catalogue_lookup_fresh(a->catalogue, name))
+    gboolean has_file = catalogue_lookup(a->catalogue, name) != NULL ||
+                        catalogue_lookup_fresh(a->catalogue, name) != NULL;
+    publish_found(a);
+    if (has_file)
         return service_get(a, name);
+    if (s && (s->run_id || s->runs->len))
+        return s;
     char *text = g_strdup_printf("There is no service “%s”", name);
     bus_send_error(a->bus, call, OWN_ERROR "NoSuchService", text);
     g_free(text);
@@ -57,7 +75,7 @@ void call_list_services(struct activator *a, DBusMessage *call, gboolean all)
     DBusMessageIter iter;
     DBusMessageIter array;
     DBusMessageIter item;
-    GPtrArray *names = service_list(a);
+    GPtrArray *names = list_published(a);
 
     (void)all;
     reply_begin(call, &reply, &iter, &array, "(ssu)");
@@ -118,7 +136,7 @@ void call_describe_services(struct activator *a, DBusMessage *call, gboolean all
     DBusMessageIter iter;
     DBusMessageIter array;
     DBusMessageIter dict;
-    GPtrArray *names = service_list(a);
+    GPtrArray *names = list_published(a);
 
     reply_begin(call, &reply, &iter, &array, "a{sv}");
     for (guint i = 0; i < names->len; i++) {

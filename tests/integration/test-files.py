@@ -83,6 +83,31 @@ for the_door in DOORS:
         wait_for(is_managed, "a start by the activator")
         check(True, "a new file leads to the activator")
 
+    @case(f"who knows of it starts it by the activator, {the_door} door")
+    def _(world, door=the_door):
+        bus, _activator = world.both(door)
+        world.served(bus)
+
+        def is_managed(name):
+            pid = bus.owner_pid(name)
+            wait_for(lambda: world.fields(bus, name).get("MainPID") == pid, "the state")
+            return world.fields(bus, name)["Managed"]
+
+        missed = []
+        for i in range(12):
+            name = f"test.N{i}"
+            world.service(name, f"name {name}")
+            if i % 2:
+                # The file is there: no second question.
+                check_equal(world.fields(bus, name)["Name"], name, "it is known")
+                bus.start(name)
+            else:
+                check_equal(world.ctl(bus, "start", name).rc, 0, "started from the shell")
+            if not is_managed(name):
+                missed.append(name)
+                kill_pid(bus.owner_pid(name))
+        check_equal(missed, [], "not started by the activator")
+
     @case(f"breaks, {the_door} door")
     def _(world, door=the_door):
         bus, activator = world.both(door)

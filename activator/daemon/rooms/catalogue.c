@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #define SUFFIX ".service"
-/* A reload comes so long after the last event, but not later than that after the first. */
+/* A new file is read at once: the bus has seen it too, and would start the service itself. Whatever
+ * comes within so long after a reload waits until nothing came for so long, but not longer than
+ * that after the first. */
 #define SETTLE_MS     50
 #define SETTLE_MAX_MS 1000
 
@@ -35,7 +37,10 @@ struct catalogue {
     void (*changed)(void *data);
     void *data;
     guint timer;
-    gint64 first_news; /* monotonic time, while the timer runs */
+    gint64 first_news; /* monotonic ms, while the timer runs */
+    gint64 due;        /* of the timer */
+    bool calm;         /* it will have calmed down by then */
+    gint64 settled;    /* when the timer came last */
     bool stale;        /* there was news since the last reload */
     bool incomplete;   /* the last reload could not read all of it */
     bool untold;       /* something changed that nobody has been told of */
@@ -282,30 +287,52 @@ static bool reload(struct catalogue *c, bool keep)
     return differs;
 }
 
-static gboolean on_settled(gpointer data)
+static gint64 now_ms(void)
 {
-    struct catalogue *c = data;
-
-    c->timer = 0;
-    if (catalogue_reload(c) && c->changed)
-        c->changed(c->data);
-    return G_SOURCE_REMOVE;
+    return g_get_monotonic_time() / 1000;
 }
 
-/* There is news: reload when it has calmed down. */
-static void on_news(void *data)
-{
-    struct catalogue *c = data;
-    gint64 now = g_get_monotonic_time() / 1000;
-    gint64 wait;
+static gboolean on_due(gpointer data);
 
-    c->stale = true;
+/* A reload is to come: at once, unless the last one is too short a time ago for that. */
+static void plan_reload(struct catalogue *c, bool at_once)
+{
+    gint64 now = now_ms();
+
+    if (c->timer && c->due <= now)
+        return;
     if (c->timer)
         g_source_remove(c->timer);
     else
         c->first_news = now;
-    wait = CLAMP(c->first_news + SETTLE_MAX_MS - now, 0, SETTLE_MS);
-    c->timer = g_timeout_add((guint)wait, on_settled, c);
+    c->calm = !at_once || now - c->settled < SETTLE_MS;
+    c->due = c->calm ? MIN(now + SETTLE_MS, MAX(now, c->first_news + SETTLE_MAX_MS)) : now;
+    c->timer = g_timeout_add((guint)(c->due - now), on_due, c);
+}
+
+/* What does not parse any more is given up only when it has calmed down: in the midst of a file
+ * that is written in several steps, the bus would be left with the original alone. */
+static gboolean on_due(gpointer data)
+{
+    struct catalogue *c = data;
+    bool differs = reload(c, !c->calm) || c->untold;
+
+    c->timer = 0;
+    c->untold = false;
+    c->settled = now_ms();
+    if (c->incomplete && !c->calm)
+        plan_reload(c, false);
+    if (differs && c->changed)
+        c->changed(c->data);
+    return G_SOURCE_REMOVE;
+}
+
+static void on_news(bool complete, void *data)
+{
+    struct catalogue *c = data;
+
+    c->stale = true;
+    plan_reload(c, complete);
     /* Taken: the next event calls again. */
     dir_watch_take(c->watch);
 }
@@ -401,8 +428,10 @@ struct catalogue_entry *catalogue_lookup_fresh(struct catalogue *c, const char *
 {
     struct catalogue_entry *entry = catalogue_lookup(c, name);
 
-    if (c->watch && dir_watch_take(c->watch))
-        on_news(c);
+    if (c->watch && dir_watch_take(c->watch)) {
+        c->stale = true;
+        plan_reload(c, true);
+    }
     if (entry && !c->stale && is_current(c, entry))
         return entry;
     /* Anybody may ask for names that do not exist: that must not cost a reload each time. */
@@ -412,11 +441,17 @@ struct catalogue_entry *catalogue_lookup_fresh(struct catalogue *c, const char *
     if (reload(c, true))
         c->untold = true;
     /* A full reload tells of the difference, and ends what is kept for a moment only. */
-    if (c->watch && c->untold && !c->timer) {
-        on_news(c);
-        c->stale = false;
-    }
+    if (c->watch && c->untold && !c->timer)
+        plan_reload(c, true);
     return catalogue_lookup(c, name);
+}
+
+bool catalogue_take_untold(struct catalogue *c)
+{
+    bool untold = c->untold;
+
+    c->untold = false;
+    return untold;
 }
 
 const GPtrArray *catalogue_by_unit(struct catalogue *c, const char *unit)

@@ -47,6 +47,10 @@ struct catalogue_entry *catalogue_lookup(struct catalogue *c, const char *name);
  * at the moment (it is being edited) keeps its entry here, as dbus-daemon does it. */
 struct catalogue_entry *catalogue_lookup_fresh(struct catalogue *c, const char *name);
 
+/* True when catalogue_lookup_fresh() found a difference that changed has not been called for. It
+ * will not be called for it: that is the caller's from now on. */
+bool catalogue_take_untold(struct catalogue *c);
+
 /* Entries with this SystemdService (struct catalogue_entry *, at least one), or NULL. Borrowed as
  * above. A hash look-up. */
 const GPtrArray *catalogue_by_unit(struct catalogue *c, const char *unit);

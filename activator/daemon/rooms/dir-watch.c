@@ -13,8 +13,10 @@
 /* Creation counts too: a symbolic or hard link is never written to and closed. */
 #define FILES_MASK                                                                                 \
     (IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB)
-#define NAME_MASK (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
-#define SELF_MASK (IN_DELETE_SELF | IN_MOVE_SELF)
+/* The file is as it is meant to be. (Linked ones are not told from those that are begun.) */
+#define COMPLETE_MASK (IN_CLOSE_WRITE | IN_MOVED_TO)
+#define NAME_MASK     (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+#define SELF_MASK     (IN_DELETE_SELF | IN_MOVE_SELF)
 /* As many links on one way as the kernel follows. */
 #define LINKS_MAX 40
 
@@ -29,11 +31,12 @@ struct dir_watch {
     GSource *source;
     GHashTable *watched; /* wd -> struct watched */
     GPtrArray *dirs;     /* char * */
-    void (*news)(void *data);
+    void (*news)(bool complete, void *data);
     void *data;
     bool dirty;
-    bool moved; /* the ways to the directories may lead elsewhere now */
-    bool blind; /* something could not be watched */
+    bool complete; /* at least one file is */
+    bool moved;    /* the ways to the directories may lead elsewhere now */
+    bool blind;    /* something could not be watched */
     bool warned;
 };
 
@@ -208,7 +211,11 @@ static bool matters(struct dir_watch *w, const struct inotify_event *event)
         w->moved = true;
         return true;
     }
-    return one->files && (event->len == 0 || g_str_has_suffix(event->name, ".service"));
+    if (!one->files || (event->len > 0 && !g_str_has_suffix(event->name, ".service")))
+        return false;
+    if (event->mask & COMPLETE_MASK)
+        w->complete = true;
+    return true;
 }
 
 /* Takes in what the kernel has to tell. */
@@ -236,7 +243,7 @@ static gboolean on_events(int fd, GIOCondition condition, gpointer data)
     (void)condition;
     drain(w);
     if (w->dirty)
-        w->news(w->data);
+        w->news(w->complete, w->data);
     return G_SOURCE_CONTINUE;
 }
 
@@ -268,7 +275,7 @@ static void begin(struct dir_watch *w)
     g_source_attach(w->source, NULL);
 }
 
-struct dir_watch *dir_watch_new(void (*news)(void *data), void *data)
+struct dir_watch *dir_watch_new(void (*news)(bool complete, void *data), void *data)
 {
     struct dir_watch *w = g_new0(struct dir_watch, 1);
 
@@ -304,7 +311,7 @@ bool dir_watch_take(struct dir_watch *w)
 
     drain(w);
     dirty = w->dirty;
-    w->dirty = false;
+    w->dirty = w->complete = false;
     if (w->moved)
         begin(w);
     return dirty;

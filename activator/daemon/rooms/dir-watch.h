@@ -8,9 +8,10 @@
 
 struct dir_watch;
 
-/* news is called from the main loop whenever dir_watch_take() would say true. Without inotify
- * (limits of the user) nothing is ever called, and the log says so. */
-struct dir_watch *dir_watch_new(void (*news)(void *data), void *data);
+/* news is called from the main loop whenever dir_watch_take() would say true. complete: a file is
+ * there, written to its end or moved to its place (else one was begun or went, and more may
+ * follow). Without inotify (limits of the user) nothing is ever called, and the log says so. */
+struct dir_watch *dir_watch_new(void (*news)(bool complete, void *data), void *data);
 void dir_watch_free(struct dir_watch *w);
 
 /* From now on these (absolute paths, copied) and no others. */

@@ -307,6 +307,87 @@ static void test_watch(void)
     teardown(&f);
 }
 
+/* Serves what is there to be served, without waiting for anything. */
+static void serve_ready(void)
+{
+    for (int i = 0; i < 20; i++)
+        g_main_context_iteration(NULL, FALSE);
+}
+
+/* True when everything since then happened before anything could calm down. */
+static bool was_quick(gint64 began)
+{
+    return g_get_monotonic_time() - began < 40000;
+}
+
+static void test_at_once(void)
+{
+    struct fixture f;
+    char *path;
+    FILE *half;
+    gint64 began;
+
+    setup(&f);
+    write_service(&f, "first/a.A.service", "a.A", "/1");
+    begin(&f);
+    write_service(&f, "first/b.B.service", "b.B", "/1");
+    serve_ready();
+    g_assert_cmpuint(f.changes, ==, 1);
+    assert_all(&f, "a.A=/1 b.B=/1 ");
+    /* That a file is begun does not put off the moment at which it is there. */
+    test_spin(200);
+    path = g_build_filename(f.dir, "first/c.C.service", NULL);
+    began = g_get_monotonic_time();
+    half = g_fopen(path, "we");
+    g_assert_nonnull(half);
+    serve_ready();
+    g_assert_cmpint(fputs("[D-BUS Service]\nName=c.C\nExec=/1\n", half), >=, 0);
+    g_assert_cmpint(fclose(half), ==, 0);
+    serve_ready();
+    if (was_quick(began))
+        assert_all(&f, "a.A=/1 b.B=/1 c.C=/1 ");
+    /* Written in two steps: what was there stays until it calms down. */
+    test_spin(200);
+    f.changes = 0;
+    began = g_get_monotonic_time();
+    test_write(f.dir, "first/a.A.service", "");
+    serve_ready();
+    if (was_quick(began))
+        assert_all(&f, "a.A=/1 b.B=/1 c.C=/1 ");
+    while (f.changes == 0)
+        g_main_context_iteration(NULL, TRUE);
+    assert_all(&f, "b.B=/1 c.C=/1 ");
+    g_free(path);
+    teardown(&f);
+}
+
+/* However they come: each reload lies a while behind the one before. */
+static void test_burst(void)
+{
+    struct fixture f;
+    gint64 began;
+
+    setup(&f);
+    write_service(&f, "first/a.A.service", "a.A", "/1");
+    begin(&f);
+    began = g_get_monotonic_time();
+    for (int i = 0; i < 300; i++) {
+        char *name = g_strdup_printf("n.N%d", i);
+        char *file = g_strdup_printf("first/%s.service", name);
+
+        write_service(&f, file, name, "/n");
+        serve_ready();
+        g_free(file);
+        g_free(name);
+    }
+    while (catalogue_size(f.c) < 301)
+        g_main_context_iteration(NULL, TRUE);
+    gint64 most = (g_get_monotonic_time() - began) / 45000 + 2;
+    g_test_message("%u reloads, %d at most", f.changes, (int)most);
+    g_assert_cmpuint(f.changes, <=, (guint)most);
+    teardown(&f);
+}
+
 /* A profile that is switched by a link, as Guix and Nix do it: two links on the way. */
 static void test_links(void)
 {
@@ -429,6 +510,8 @@ int main(int argc, char **argv)
     g_test_add_func("/catalogue/fresh", test_fresh);
     g_test_add_func("/catalogue/unwatched", test_unwatched);
     g_test_add_func("/catalogue/watch", test_watch);
+    g_test_add_func("/catalogue/at-once", test_at_once);
+    g_test_add_func("/catalogue/burst", test_burst);
     g_test_add_func("/catalogue/links", test_links);
     g_test_add_func("/catalogue/no-descriptors", test_no_descriptors);
     g_test_add_func("/catalogue/set-place", test_set_place);
