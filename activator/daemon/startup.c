@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Reapers of a predecessor's runs that have not spoken by then (stopped by somebody) are served
@@ -309,6 +310,53 @@ gboolean activator_start(struct activator *a, GError **error)
     return TRUE;
 }
 
+/* By another spelling of its path too. */
+static gboolean bus_reads(const struct activator *a, const char *path)
+{
+    struct stat wanted;
+    struct stat st;
+
+    if (stat(path, &wanted) < 0)
+        return FALSE;
+    for (guint i = 0; i < a->place->dirs->len; i++) {
+        const struct bus_dir *dir = g_ptr_array_index(a->place->dirs, i);
+        if (stat(dir->path, &st) == 0 && st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void note_without_unit(struct catalogue_entry *entry, void *data)
+{
+    gboolean *any = data;
+
+    *any = *any || !entry->unit;
+}
+
+/* The bus would start services itself, and nothing else would show it. */
+static void warn_unread(struct activator *a)
+{
+    gboolean missed = !a->has_systemd_door;
+
+    if (a->system || a->options->generated_dir)
+        return;
+    if (!a->generated_path) {
+        g_warning("there is no folder for the activator's service files: the bus starts services "
+                  "itself; start bus and activator with XDG_RUNTIME_DIR set");
+        return;
+    }
+    /* Services whose own file names a unit are asked for by signal all the same. */
+    if (!missed)
+        catalogue_foreach(a->catalogue, note_without_unit, &missed);
+    if (missed && !bus_reads(a, a->generated_path))
+        g_warning("the bus does not read %s, where the activator's service files are: it starts "
+                  "services%s itself; add <standard_session_servicedirs/> or "
+                  "<servicedir>%s</servicedir> to its configuration before its other folders, or "
+                  "start it with the XDG_RUNTIME_DIR that the activator has",
+                  a->generated_path, a->has_systemd_door ? " that name no SystemdService" : "",
+                  a->generated_path);
+}
+
 /* Only now is everything known that a request's answer depends on. */
 static gboolean open_doors(struct activator *a, GError **error)
 {
@@ -316,6 +364,7 @@ static gboolean open_doors(struct activator *a, GError **error)
         return FALSE;
     if (a->system && !a->has_systemd_door && !a->options->generated_dir)
         g_clear_pointer(&a->generated, generated_free);
+    warn_unread(a);
     if (a->generated)
         generated_set_unit(a->generated, a->has_systemd_door || !a->bus_asks_systemd);
     if (a->generated && generated_update(a->generated, a->catalogue)) {

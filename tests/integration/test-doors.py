@@ -3,12 +3,14 @@
 """The front doors: how the activator comes, takes over the activation of a bus, and goes."""
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import *  # noqa: E402
+from harness.bus import CONFIG  # noqa: E402
 from harness.process import keeper  # noqa: E402
 
 NAME, SYSTEMD = "org.dbusactivator.Activator1", "org.freedesktop.systemd1"
@@ -140,6 +142,42 @@ def _(world):
     check_equal(served.start("test.B"), 1, "the served one as well")
     check(managed(world, served, activator, "test.B"), "by its activator")
     kill_pid(plain.owner_pid("test.B"))
+
+
+UNREAD = r"the bus does not read (\S+),"
+
+for the_door in ("signal", "helper"):
+    @case(f"a bus that does not read the activator's files, {the_door} door")
+    def _(world, door=the_door):
+        def activator(what, folders, unread, unit="", **env):
+            before = {key: world.env.get(key) for key in env}
+            world.env.update({k: v for k, v in env.items() if v})
+            for key in [k for k, v in env.items() if not v]:
+                del world.env[key]
+            bus = world.bus(name=f"bus{len(world.buses)}", systemd_activation=door == "signal",
+                            config=CONFIG.replace("<standard_session_servicedirs/>", folders))
+            world.env.update(before)
+            world.service("test.A", "name test.A", **({"SystemdService": unit} if unit else {}))
+            found = world.activator(bus)
+            text = found.errors.read_text()
+            check_equal(re.findall(UNREAD, text), [str(world.runtime / "dbus-1/services")] * unread,
+                        f"{what}: what is told")
+            check_equal(bus.start("test.A"), 1, f"{what}: a start")
+            check_equal(managed(world, bus, found, "test.A"), not unread, f"{what}: by whom")
+            if unread:
+                kill_pid(bus.owner_pid("test.A"))
+            found.stop()
+
+        own = f"<servicedir>{world.services}</servicedir>"
+        generated = f"{world.runtime}/./dbus-1/services"
+        standard = "<standard_session_servicedirs/>"
+        activator("stock", standard, False)
+        activator("own folder", own, True)
+        activator("by another path", f"<servicedir>{generated}</servicedir>{own}", False)
+        activator("no runtime directory", standard, True, XDG_RUNTIME_DIR=None)
+        activator("another one", standard, True, XDG_RUNTIME_DIR=str(world.path / "none"))
+        if door == "signal":
+            activator("asked by signal all the same", own, False, unit="a.service")
 
 
 @case("two buses of one user, two activators")
