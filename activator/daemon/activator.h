@@ -127,7 +127,9 @@ struct activator {
     gboolean top_late;    /* it did not answer in time */
     GHashTable *expected; /* pid of run reapers that have not spoken yet */
     GQueue *held_calls;   /* DBusMessage *, calls that came before it served */
-    GHashTable *kills;    /* cookie -> struct kill */
+    GQueue *early_calls;  /* and before it knew who has just taken a name */
+    guint pids_asked;
+    GHashTable *kills; /* cookie -> struct kill */
     guint32 last_cookie;
     GHashTable *orphans; /* pid -> struct orphan: children of the top, of runs */
 

@@ -63,9 +63,7 @@ void door_helper_verdict(struct request *request, const struct verdict_text *v)
 {
     struct verdict_text shown = *v;
 
-    /* dbus-daemon's own limit gives that verdict; a helper that leaves before it would turn it
-     * into something else. */
-    if (!request->peer || v->code == VERDICT_TIMED_OUT)
+    if (!request->peer)
         return;
     if (v->code == VERDICT_SHUTTING_DOWN && !request->peer->a->system)
         shown.code = VERDICT_NOT_SERVED;

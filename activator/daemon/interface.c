@@ -273,6 +273,19 @@ static void on_call(struct activator *a, DBusMessage *call)
     }
 }
 
+/* The bus answers in order: what had been asked before has been answered. */
+static void on_known(DBusMessage *reply, void *data)
+{
+    struct activator *a = data;
+    DBusMessage *call = g_queue_pop_head(a->early_calls);
+
+    if (!call)
+        return;
+    if (reply && a->bus)
+        on_call(a, call);
+    dbus_message_unref(call);
+}
+
 static DBusHandlerResult on_message(DBusConnection *connection, DBusMessage *message, void *data)
 {
     struct activator *a = data;
@@ -283,10 +296,16 @@ static DBusHandlerResult on_message(DBusConnection *connection, DBusMessage *mes
         return DBUS_HANDLER_RESULT_NOT_YET_HANDLED;
     /* Not before the requests that died with a predecessor are failed: whoever asks again because
      * it has an answer is not told so a second time. Nor before those that came earlier. */
-    if (a->serving && g_queue_is_empty(a->held_calls) && (!a->crashed_before || a->leaving))
-        on_call(a, message);
-    else
+    if (!a->serving || !g_queue_is_empty(a->held_calls) || (a->crashed_before && !a->leaving)) {
         g_queue_push_tail(a->held_calls, dbus_message_ref(message));
+    } else if (a->pids_asked > 0 || !g_queue_is_empty(a->early_calls)) {
+        /* Somebody has just taken a name; whose process that is comes in a moment, and whoever
+         * waited for that name before asking is not to be told that nobody knows. */
+        g_queue_push_tail(a->early_calls, dbus_message_ref(message));
+        bus_call_driver(a->bus, "GetId", on_known, a, DBUS_TYPE_INVALID);
+    } else {
+        on_call(a, message);
+    }
     return DBUS_HANDLER_RESULT_HANDLED;
 }
 

@@ -111,7 +111,8 @@ static void run_verdict(struct run *run)
                              .how = run->fail_how,
                              .status = run->fail_status,
                              .error_name = run->error_name,
-                             .message = run->error_message};
+                             .message = run->error_message,
+                             .stopped = run->stop_asked};
 
     run->failed = TRUE;
     g_clear_handle_id(&run->start_timer, g_source_remove);
@@ -133,8 +134,6 @@ static void run_verdict(struct run *run)
             s->lost_status = v.status;
         }
         service_fail(s, &v);
-        if (run->stop_asked)
-            s->end_failed = FALSE;
     }
     spares_want(run->a);
     if (run->empty) {

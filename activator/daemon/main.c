@@ -295,6 +295,7 @@ static struct activator *activator_new(struct options *o)
     a->kills = g_hash_table_new(NULL, NULL);
     a->orphans = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     a->held_calls = g_queue_new();
+    a->early_calls = g_queue_new();
     a->owned_names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     return a;
 }

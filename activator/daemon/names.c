@@ -64,6 +64,7 @@ static void on_pid(DBusMessage *reply, void *data)
     struct service *s = service_find(a, q->name);
     guint32 pid = bus_reply_uint(reply);
 
+    a->pids_asked--;
     /* The name may have changed hands under the question. */
     if (s && s->owner && strcmp(s->owner, q->owner) == 0 && pid) {
         s->owner_pid = (pid_t)pid;
@@ -92,6 +93,7 @@ void service_set_owner(struct service *s, const char *owner)
     if (owner) {
         struct pid_query *q = g_new0(struct pid_query, 1);
         s->owned_at = now_usec();
+        a->pids_asked++;
         q->a = a;
         q->name = g_strdup(s->name);
         q->owner = g_strdup(owner);

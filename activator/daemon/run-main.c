@@ -158,47 +158,7 @@ void run_record(struct run *run)
         r.how = run->main_end.how;
         r.status = run->main_end.status;
     }
-    r.result = run->failed ? 2 : (run->settled ? 1 : 0);
+    r.result = run->failed ? HISTORY_FAILED : (run->settled ? HISTORY_STARTED : HISTORY_STARTING);
+    r.stopped = run->stop_asked;
     history_put(run->a->history, &r);
-}
-
-void run_recall(struct run *run)
-{
-    const struct history_record *r = history_find(run->a->history, run->id);
-    struct service *s = run->service;
-
-    s->run_id = MAX(s->run_id, run->id);
-    if (s->run_id == run->id) {
-        s->requested = run->requested;
-        g_free(s->file);
-        s->file = g_strdup(run->file);
-        g_strfreev(s->command);
-        s->command = g_strdupv(run->command);
-        g_free(s->user);
-        s->user = g_strdup(run->user);
-    }
-    if (!r)
-        return;
-    run->spawned = r->spawned;
-    /* A reaper would say it again; a top reaper does not know it. */
-    if (s->run_id == run->id && r->spawned)
-        s->started = r->spawned;
-    run->connected = r->connected;
-    run->owned = r->owned;
-    run->named_pid = (pid_t)r->main_pid;
-    run->settled = r->result == 1;
-    run->failed = r->result == 2;
-    run->error_name = g_strdup(r->error_name);
-    run->error_message = g_strdup(r->error_message);
-    if (r->ended) {
-        run->main_end = (struct ending){.known = TRUE,
-                                        .pid = run->named_pid,
-                                        .how = r->how,
-                                        .status = r->status,
-                                        .time = r->ended};
-    } else {
-        run->main_pid = run->named_pid;
-    }
-    if (s->run_id == run->id && run->requested && run->owned >= run->requested)
-        s->latency = run->owned - run->requested;
 }

@@ -16,9 +16,7 @@ static void cancel_timer(guint *timer)
     *timer = 0;
 }
 
-/* Never the same twice, also not in the life of the next activator and when the clock was set
- * back: the time is only where the counting goes on from. */
-static guint64 new_id(struct activator *a)
+guint64 run_next_id(struct activator *a)
 {
     a->last_run_id = MAX(a->last_run_id + 1, now_usec());
     return a->last_run_id;
@@ -30,7 +28,7 @@ struct run *run_new(struct activator *a, struct service *service, guint64 id)
 
     run->a = a;
     run->service = service;
-    run->id = id ? id : new_id(a);
+    run->id = id ? id : run_next_id(a);
     a->last_run_id = MAX(a->last_run_id, run->id);
     g_hash_table_insert(a->runs, &run->id, run);
     g_ptr_array_add(service->runs, run);

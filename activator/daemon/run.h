@@ -77,6 +77,9 @@ struct run {
     char *error_name, *error_message;
 };
 
+/* The id of a run. Never the same twice, also not in the life of the next activator and when the
+ * clock was set back: the time is only where the counting goes on from. */
+guint64 run_next_id(struct activator *a);
 /* A run that is about to be started (id 0: a new one). Owned by a->runs. */
 struct run *run_new(struct activator *a, struct service *service, guint64 id);
 struct run *run_find(struct activator *a, guint64 id);
@@ -120,8 +123,9 @@ void run_main_ended(struct run *run, const struct ending *end);
 void run_watch_over(struct run *run);
 /* The run that pid belongs or belonged to, or NULL. hint: a service whose runs come first. */
 struct run *run_of_pid(struct activator *a, pid_t pid, struct service *hint);
-/* Writes the run's record into the history; fills a run of a predecessor's time from there. */
+/* Writes the run's record into the history. */
 void run_record(struct run *run);
+/* recall.c: fills a run of a predecessor's time from there. */
 void run_recall(struct run *run);
 gboolean ending_is_bad(const struct ending *end);
 /* A word about its end for people: "exited with status 3", "was killed by signal 9 (KILL)". */

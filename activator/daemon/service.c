@@ -139,6 +139,9 @@ void service_update(struct service *s)
         s->a->n_running++;
     if (before == running)
         s->a->n_running--;
+    /* What a predecessor left is found, not changed. */
+    if (!s->a->serving)
+        return;
     interface_emit(s->a, "ServiceStateChanged", DBUS_TYPE_STRING, &name, DBUS_TYPE_STRING, &before,
                    DBUS_TYPE_STRING, &s->state, DBUS_TYPE_INVALID);
 }
@@ -250,7 +253,7 @@ void service_fail(struct service *s, const struct verdict_text *v)
     g_free(s->error_message);
     s->error_name = g_strdup(v->error_name);
     s->error_message = bus_text(v->message);
-    s->end_failed = TRUE;
+    s->end_failed = !v->stopped;
     interface_emit(s->a, "ActivationFailed", DBUS_TYPE_STRING, &name, DBUS_TYPE_STRING,
                    &s->error_name, DBUS_TYPE_STRING, &s->error_message, DBUS_TYPE_INVALID);
     answer_all(s, v);

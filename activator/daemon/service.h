@@ -21,6 +21,7 @@ struct verdict_text {
     gint32 status;
     const char *error_name;
     const char *message;
+    gboolean stopped; /* somebody wanted it: no failure */
 };
 
 struct service {
@@ -37,6 +38,7 @@ struct service {
     guint activations;
     /* of the newest run, kept when it is over */
     guint64 run_id;
+    guint64 refused_id; /* of starts that were not even tried; 0: the last one was */
     guint64 requested, started, latency, exited;
     guint8 exit_how;
     gint32 exit_status;
@@ -70,6 +72,8 @@ void service_request(struct service *s, struct request *request);
 void service_forget_peer(struct activator *a, struct peer *peer);
 void request_free(struct request *request);
 
+/* recall.c: the last run of each service that the history knows, before anything is served. */
+void services_recall(struct activator *a);
 /* A run is over: no name counts as owned by it any more. */
 void services_forget_run(struct activator *a, struct run *run);
 /* Says what state follows from runs and owner, and tells the bus when it changed. */

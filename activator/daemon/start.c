@@ -273,10 +273,30 @@ static void on_user(void *data, const struct user_info *info, const char *error)
 
 /* --- the start ----------------------------------------------------------------------------- */
 
+/* What is told of the newest run, of which nothing is known yet. */
+static void begin_record(struct service *s, guint64 id, guint64 requested)
+{
+    s->run_id = id;
+    s->requested = requested;
+    s->started = s->latency = s->exited = 0;
+    s->exit_known = FALSE;
+}
+
 static gboolean refuse(struct service *s, guint8 code, const char *error_name, char *message)
 {
     struct verdict_text v = {.code = code, .error_name = error_name, .message = message};
+    struct history_record r = {.run = s->refused_id ? s->refused_id : run_next_id(s->a),
+                               .name = s->name,
+                               .requested = now_usec(),
+                               .error_name = (char *)error_name,
+                               .error_message = message,
+                               .result = HISTORY_FAILED};
 
+    /* One entry for as long as it stays so: who asks every second is not to push out the rest. */
+    s->refused_id = r.run;
+    history_put(s->a->history, &r);
+    if (s->runs->len == 0)
+        begin_record(s, r.run, r.requested);
     service_fail(s, &v);
     g_free(message);
     return FALSE;
@@ -301,10 +321,8 @@ static gboolean is_startable(struct service *s, const struct catalogue_entry *en
 
 static void describe(struct service *s, struct run *run)
 {
-    s->run_id = run->id;
-    s->requested = run->requested;
-    s->started = s->latency = s->exited = 0;
-    s->exit_known = FALSE;
+    begin_record(s, run->id, run->requested);
+    s->refused_id = 0;
     s->end_failed = FALSE;
     g_clear_pointer(&s->error_name, g_free);
     g_clear_pointer(&s->error_message, g_free);

@@ -263,6 +263,7 @@ static gboolean open_files(struct activator *a, GError **error)
     a->last_run_id = MAX(a->last_run_id, history_last_run_id(a->history));
     if (!open_generated(a, error))
         return FALSE;
+    services_recall(a);
     a->catalogue = catalogue_new(a->place, a->generated_path, on_changed, a);
     return TRUE;
 }

@@ -237,4 +237,26 @@ def _(world):
              "the helper's end")
     check(alive(activator.pid), "the activator is there")
 
+
+@case("a start that timed out is over, also when its activator leaves")
+def _(world):
+    bus, activator = world.both("helper", "--start-timeout", "0.5", "--stop-timeout", "0.1")
+    world.service("test.Slow", "await never")
+    world.served(bus, "test.Slow")
+    signals = world.recorder(bus)
+    pending = bus.begin_start("test.Slow")
+    wait_for(lambda: [s for s in signals if s[0] == "ActivationFailed"], "the verdict")
+    wait_for(lambda: not pids_with("await never"), "the end of the service")
+    helpers = pids_with("dbus-activator-launch-helper-session")
+    check_equal(len(helpers), 1, "the bus's own limit is waited for")
+    activator.stop()
+    # It would have become the service by now.
+    wait_for(lambda: not alive(helpers[0]) or field_of(helpers[0], "State")[:1] == "S", "the helper")
+    check(alive(helpers[0]) and not pids_with("await never"), "the service is not started again")
+    check(not pending.done(), "the bus has not given up either")
+    bus.stop()
+    wait_for(lambda: not alive(helpers[0]), "the helper to see that nobody waits any more")
+    check(True, "and is waited for no longer than the bus lives")
+
+
 main()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """org.dbusactivator.Activator1: members, signals, types, and that dbus-send is enough."""
 import pathlib
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -202,6 +203,91 @@ def _(world):
     check_equal({f[0] for f in found}, {PATH}, "from the object")
     for name, wanted in SIGNALS.items():
         check_equal({f[2] for f in found if f[1] == name}, {f"({wanted})"}, f"{name}: type")
+
+
+for the_door in ("signal", "helper"):
+    @case(f"asked just after a start, {the_door} door")
+    def _(world, door=the_door):
+        bus, activator = world.both(door)
+        world.service("test.S", f"await {world.path}/go name test.S")
+        world.served(bus, "test.S")
+        pending = bus.begin_start("test.S")
+        wait_for(lambda: pids_with("name test.S"), "the service")
+        # It finds the new owner and the questions in its socket, one behind the other.
+        signal_pid(activator.pid, signal.SIGSTOP)
+        (world.path / "go").touch()
+        wait_for(lambda: bus.has_owner("test.S"), "the name")
+        asked = [bus.client.begin(NAME, PATH, NAME, member, signature, *args)
+                 for member, signature, args in (("GetService", "(s)", ("test.S",)),
+                                                 ("ListServices", "()", ()))]
+        bus.client.barrier()
+        signal_pid(activator.pid, signal.SIGCONT)
+        pid = bus.owner_pid("test.S")
+        f = asked[0].result()
+        check_equal([f.get(k) for k in ("State", "Managed", "MainPID", "NProcesses")],
+                    ["running", True, pid, 1], "GetService tells what is so")
+        check_equal([s for s in asked[1].result() if s[0] == "test.S"],
+                    [("test.S", "running", pid)], "so does ListServices")
+        check_equal(pending.error(), None, "it is started")
+
+
+LASTING = ("State", "Run", "RequestedUSec", "StartedUSec", "ExitHow", "ExitStatus", "ExitUSec",
+           "ErrorName", "ErrorMessage", "ActivationCount", "ServiceFile", "Command")
+
+
+@case("what the next activator says")
+def _(world):
+    bus, _activator = world.both("signal", "--start-limit", "0")
+    world.service("test.Runs", "name test.Runs")
+    world.service("test.Fails", "exit 3")
+    world.service("test.Crashed", "name test.Crashed")
+    world.service("test.Stopped", "ignore 15 name test.Stopped")
+    world.service("test.Starting", "await never")
+    world.service("test.Never", "name test.Never")
+    folder = world.service("test.Refused", "x").parent
+    (folder / "test.Refused.service").write_text(
+        '[D-BUS Service]\nName=test.Refused\nExec=/bin/true "open\n')
+    names = [f"test.{n}" for n in ("Runs", "Fails", "Crashed", "Stopped", "Starting", "Never",
+                                   "Refused")]
+    world.served(bus, *names)
+    pending = bus.begin_start("test.Starting")
+    wait_for(lambda: world.fields(bus, "test.Starting")["State"] == "starting", "the start")
+    states = world.recorder(bus)
+    for name in ("test.Runs", "test.Crashed", "test.Stopped"):
+        bus.start(name)
+    bus.begin_start("test.Fails").error()
+    for _ in range(3):
+        bus.begin_start("test.Refused").error()
+    world.member(bus, "KillService", "(si)", "test.Crashed", 11)
+    for name in ("test.Stopped", "test.Starting"):
+        world.member(bus, "StopService", "(s)", name)
+    pending.error()
+    wait_for(lambda: not world.fields(bus, "test.Crashed")["NRuns"], "the crash")
+
+    def told():
+        return {n: {k: v for k, v in world.fields(bus, n).items() if k in LASTING} for n in names}
+
+    before = told()
+    check_equal([before[n]["State"] for n in names],
+                ["running", "failed", "failed", "inactive", "inactive", "inactive", "failed"],
+                "the states")
+    check_equal([s[1][1:] for s in states.sync() if s[0] == "ServiceStateChanged" and
+                 s[1][0] == "test.Starting"],
+                [("starting", "stopping"), ("stopping", "inactive")], "a stop is no failure")
+    check_equal([e["ErrorName"] for e in world.member(bus, "ListActivations", "(u)", 0)
+                 if e["Name"] == "test.Refused"], [ERROR + "InvalidArgs"],
+                "what was not even tried is in the history, once")
+    first = bus.client.dbus("GetNameOwner", "(s)", NAME)
+    states = world.recorder(bus)
+    world.member(bus, "Reexec")
+    wait_for(lambda: bus.has_owner(NAME) and
+             bus.client.dbus("GetNameOwner", "(s)", NAME) != first, "the next one")
+    after = told()
+    before["test.Refused"]["ActivationCount"] = 1  # as the history has it
+    for name in names:
+        check_equal(after[name], before[name], f"{name}: the same")
+    check_equal([s for s in states.sync() if s[0] == "ServiceStateChanged"], [],
+                "nothing is said to have changed")
 
 
 @case("dbus-send is enough")

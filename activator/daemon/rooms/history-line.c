@@ -6,6 +6,8 @@
 
 #define TAG "dba1"
 #define END "."
+/* Added to the result of a run that was stopped. */
+#define STOPPED (HISTORY_FAILED + 1)
 
 /* What is left of a line. */
 struct rest {
@@ -132,7 +134,9 @@ bool history_parse_line(const char *line, gsize length, struct history_record *r
     /* The highest run ever seen is counted on from: leave room. */
     record->run = next_number(&rest, G_MAXINT64);
     record->how = (guint8)next_number(&rest, G_MAXUINT8);
-    record->result = (guint8)next_number(&rest, HISTORY_FAILED);
+    record->result = (guint8)next_number(&rest, STOPPED + HISTORY_FAILED);
+    record->stopped = record->result >= STOPPED;
+    record->result %= STOPPED;
     record->status = next_signed(&rest);
     record->main_pid = (guint32)next_number(&rest, G_MAXUINT32);
     record->requested = next_number(&rest, G_MAXUINT64);
@@ -193,7 +197,7 @@ char *history_format_line(const struct history_record *r)
     GString *line = g_string_new(TAG);
 
     g_string_append_printf(line, "\t%" G_GUINT64_FORMAT "\t%u\t%u\t%d\t%u", r->run, r->how,
-                           r->result, r->status, r->main_pid);
+                           r->result + (r->stopped ? STOPPED : 0), r->status, r->main_pid);
     g_string_append_printf(line, "\t%" G_GUINT64_FORMAT "\t%" G_GUINT64_FORMAT, r->requested,
                            r->spawned);
     g_string_append_printf(line,

@@ -24,6 +24,7 @@ struct history_record {
     gint32 status;
     char *error_name, *error_message; /* or NULL */
     guint8 result;                    /* enum history_result */
+    bool stopped;                     /* somebody asked for its end */
 };
 
 enum history_result {

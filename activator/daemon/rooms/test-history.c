@@ -26,6 +26,7 @@ static void assert_same(const struct history_record *a, const struct history_rec
     g_assert_cmpstr(a->error_name, ==, b->error_name);
     g_assert_cmpstr(a->error_message, ==, b->error_message);
     g_assert_cmpuint(a->result, ==, b->result);
+    g_assert_cmpint(a->stopped, ==, b->stopped);
 }
 
 static void assert_round_trip(const struct history_record *r)
@@ -63,6 +64,10 @@ static void test_line(void)
     r.error_name = (char *)"";
     r.error_message = NULL;
     assert_round_trip(&r);
+    r.stopped = true;
+    assert_round_trip(&r);
+    r.result = HISTORY_STARTED;
+    assert_round_trip(&r);
     r.error_message = (char *)"\\x2d h\xc3\xb6rt \\";
     assert_round_trip(&r);
 }
@@ -78,7 +83,7 @@ static void test_junk_lines(void)
         "dba1\t0\t1\t2\t0\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
         "dba1\t9223372036854775808\t1\t2\t0\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
         "dba1\t7\t256\t2\t0\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
-        "dba1\t7\t1\t3\t0\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
+        "dba1\t7\t1\t6\t0\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
         "dba1\t7\t1\t9\t0\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
         "dba1\t7\t1\t2\t-2147483649\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
         "dba1\t7\t1\t2\t\t0\t1\t2\t3\t4\t5\ta.b\t-\t-\t.",
