@@ -44,7 +44,7 @@ static struct service *named(struct activator *a, DBusMessage *call)
     publish_found(a);
     if (has_file)
         return service_get(a, name);
-    if (s && (s->run_id || s->runs->len))
+    if (s && service_is_known(s))
         return s;
     char *text = g_strdup_printf("There is no service “%s”", name);
     bus_send_error(a->bus, call, OWN_ERROR "NoSuchService", text);

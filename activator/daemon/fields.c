@@ -256,7 +256,8 @@ void fields_service(struct service *s, DBusMessageIter *dict, gboolean all)
     if (all && command)
         add_strings(dict, "Command", command);
     add_string(dict, "User", old ? s->user : entry->user);
-    add_string(dict, "ServiceFile", old ? s->file : entry->file);
+    if (entry)
+        add_string(dict, "ServiceFile", old ? s->file : entry->file);
     add_u32(dict, "ActivationCount", s->activations);
     add_counts(s, dict);
     add_time(dict, "RequestedUSec", s->requested);

@@ -71,6 +71,12 @@ static gint by_name(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+gboolean service_is_known(struct service *s)
+{
+    return catalogue_lookup(s->a->catalogue, s->name) || s->runs->len > 0 || s->owner ||
+           !g_queue_is_empty(s->requests);
+}
+
 GPtrArray *service_list(struct activator *a)
 {
     GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
@@ -81,7 +87,7 @@ GPtrArray *service_list(struct activator *a)
     g_hash_table_iter_init(&iter, a->services);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         struct service *s = value;
-        if ((s->runs->len || s->run_id) && !catalogue_lookup(a->catalogue, s->name))
+        if (service_is_known(s) && !catalogue_lookup(a->catalogue, s->name))
             g_ptr_array_add(names, g_strdup(s->name));
     }
     g_ptr_array_sort(names, by_name);

@@ -63,7 +63,10 @@ struct service *service_find(struct activator *a, const char *name);
 /* Finds or makes it. */
 struct service *service_get(struct activator *a, const char *name);
 void service_free(gpointer service);
-/* Sorted names of all services: those with files and those with runs. */
+/* Whether anybody is told of it: it has a file, or something of it is there still. What is over is
+ * left to the history. */
+gboolean service_is_known(struct service *s);
+/* Sorted names of all services that are known. g_ptr_array_unref(). */
 GPtrArray *service_list(struct activator *a);
 
 /* Somebody asks for it. Takes the request. */

@@ -143,6 +143,48 @@ for the_door in DOORS:
         check(True, "they go as they came")
 
 
+@case("a file goes: the service stays while there is something of it")
+def _(world):
+    bus, _activator = world.both("signal")
+    names = {"test.Over", "test.Never", "test.Runs", "test.Left", "test.Other"}
+    files = {n: world.service(n, f"{'orphans 1 ' if n == 'test.Left' else ''}name {n}")
+             for n in names}
+    world.served(bus, *names)
+    other = bus.connect()
+    other.own("test.Other")
+    for name in ("test.Over", "test.Runs", "test.Left"):
+        bus.start(name)
+    world.member(bus, "StopService", "(s)", "test.Over")
+    pid = bus.owner_pid("test.Left")
+    wait_for(lambda: world.fields(bus, "test.Left").get("MainPID") == pid, "the main process")
+    kill_pid(pid)
+    wait_for(lambda: world.fields(bus, "test.Left")["NProcesses"] == 1, "what is left of it")
+    for file in files.values():
+        file.unlink()
+    world.member(bus, "Reload")
+    rest = {"test.Runs", "test.Left", "test.Other"}
+    wait_for(lambda: listed(world, bus) & names == rest, "those of which something is there")
+    for name in sorted(rest):
+        check("ServiceFile" not in world.fields(bus, name), f"{name} has no file")
+        check_equal(world.fields(bus, name)["State"], "running", f"{name} runs on")
+    for name in ("test.Over", "test.Never"):
+        check_equal([world.ctl(bus, command, name).rc for command in ("status", "stop", "start")],
+                    [4, 4, 4], f"{name} is not there, whatever is asked")
+    check_in("test.Over", [r["Name"] for r in world.member(bus, "ListActivations", "(u)", 100)],
+             "the history keeps it")
+    for name in ("test.Runs", "test.Left"):
+        world.member(bus, "StopService", "(s)", name)
+    other.close()
+    wait_for(lambda: not listed(world, bus) & names, "the others to leave")
+    world.service("test.Over", "name test.Over")
+    world.served(bus, "test.Over")
+    check_equal(bus.start("test.Over"), 1, "a file that comes back is served")
+    pid = bus.owner_pid("test.Over")
+    wait_for(lambda: world.fields(bus, "test.Over")["MainPID"] == pid, "the state")
+    check_equal(world.fields(bus, "test.Over")["ServiceFile"], str(files["test.Over"]),
+                "and named")
+
+
 @case("a folder that comes later")
 def _(world):
     import shutil
