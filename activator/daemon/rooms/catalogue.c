@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #define SUFFIX ".service"
-/* A new file is read at once: the bus has seen it too, and would start the service itself. Whatever
- * comes within so long after a reload waits until nothing came for so long, but not longer than
- * that after the first. */
+/* A new file is read at once: the bus has seen it too, and would start the service itself. What
+ * comes within so long after it waits until nothing came for so long, but not longer than that
+ * after the first. */
 #define SETTLE_MS     50
 #define SETTLE_MAX_MS 1000
 
@@ -40,7 +40,7 @@ struct catalogue {
     gint64 first_news; /* monotonic ms, while the timer runs */
     gint64 due;        /* of the timer */
     bool calm;         /* it will have calmed down by then */
-    gint64 settled;    /* when the timer came last */
+    gint64 busy;       /* when there was something to be read at once last, or the timer came */
     bool stale;        /* there was news since the last reload */
     bool incomplete;   /* the last reload could not read all of it */
     bool untold;       /* something changed that nobody has been told of */
@@ -294,19 +294,22 @@ static gint64 now_ms(void)
 
 static gboolean on_due(gpointer data);
 
-/* A reload is to come: at once, unless the last one is too short a time ago for that. */
+/* A reload is to come: at once, unless it is one of many. */
 static void plan_reload(struct catalogue *c, bool at_once)
 {
     gint64 now = now_ms();
+    bool calm = !at_once || now - c->busy < SETTLE_MS;
 
+    if (at_once)
+        c->busy = now;
     if (c->timer && c->due <= now)
         return;
     if (c->timer)
         g_source_remove(c->timer);
     else
         c->first_news = now;
-    c->calm = !at_once || now - c->settled < SETTLE_MS;
-    c->due = c->calm ? MIN(now + SETTLE_MS, MAX(now, c->first_news + SETTLE_MAX_MS)) : now;
+    c->calm = calm;
+    c->due = calm ? MIN(now + SETTLE_MS, MAX(now, c->first_news + SETTLE_MAX_MS)) : now;
     c->timer = g_timeout_add((guint)(c->due - now), on_due, c);
 }
 
@@ -319,7 +322,7 @@ static gboolean on_due(gpointer data)
 
     c->timer = 0;
     c->untold = false;
-    c->settled = now_ms();
+    c->busy = now_ms();
     if (c->incomplete && !c->calm)
         plan_reload(c, false);
     if (differs && c->changed)
