@@ -5,8 +5,13 @@
 #include "ctl/plot.h"
 #include "ctl/query.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void run_free(void *data)
@@ -49,18 +54,101 @@ static gint by_request(gconstpointer a, gconstpointer b)
     return one->requested < two->requested ? -1 : one->requested > two->requested;
 }
 
-static int write_svg(const char *svg, const char *file)
+/* --- where it goes --------------------------------------------------------------------------- */
+
+static int cannot_write(const char *file, int error)
+{
+    ctl_complain("plot: cannot write %s: %s", file, g_strerror(error));
+    return CTL_FAILED;
+}
+
+static bool write_all(int fd, const char *text)
+{
+    size_t left = strlen(text);
+
+    while (left > 0) {
+        ssize_t written = write(fd, text, left);
+
+        if (written < 0 && errno != EINTR)
+            return false;
+        if (written > 0) {
+            text += written;
+            left -= (size_t)written;
+        }
+    }
+    return true;
+}
+
+/* A device, a fifo, a link to nothing: what it is stays what it is. */
+static int write_through(const char *svg, const char *file)
+{
+    int make = access(file, F_OK) == 0 ? 0 : O_CREAT;
+    int fd = open(file, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY | make, 0644);
+
+    if (fd < 0)
+        return cannot_write(file, errno);
+    /* The reader of a fifo may leave. */
+    signal(SIGPIPE, SIG_IGN);
+    if (!write_all(fd, svg)) {
+        int error = errno;
+
+        close(fd);
+        return cannot_write(file, error);
+    }
+    /* Some file systems tell of a full disk only now. */
+    return close(fd) == 0 ? CTL_DONE : cannot_write(file, errno);
+}
+
+/* In one step, so that nobody ever sees half a picture. */
+static int replace(const char *svg, const char *file)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!file || strcmp(file, "-") == 0) {
-        fputs(svg, stdout);
-        return output_flush();
-    }
     if (g_file_set_contents_full(file, svg, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644, &error))
         return CTL_DONE;
     ctl_complain("plot: %s", error->message);
     return CTL_FAILED;
+}
+
+/* The path of what may be replaced as a whole: a regular file or a free name, at the end of all
+ * links. NULL: neither. */
+static char *replaceable(const char *file)
+{
+    struct stat found;
+    char *path = NULL;
+
+    if (lstat(file, &found) < 0)
+        return errno == ENOENT ? strdup(file) : NULL;
+    path = S_ISLNK(found.st_mode) ? realpath(file, NULL) : strdup(file);
+    if (path && lstat(path, &found) == 0 && S_ISREG(found.st_mode))
+        return path;
+    free(path);
+    return NULL;
+}
+
+/* /dev/stdout is such a name. What was there before it and what comes after it belong to others. */
+static bool is_stdout(const char *file)
+{
+    struct stat named;
+    struct stat own;
+
+    return stat(file, &named) == 0 && fstat(STDOUT_FILENO, &own) == 0 &&
+           named.st_dev == own.st_dev && named.st_ino == own.st_ino;
+}
+
+static int write_svg(const char *svg, const char *file)
+{
+    char *path = NULL;
+    int code;
+
+    if (!file || strcmp(file, "-") == 0 || is_stdout(file)) {
+        fputs(svg, stdout);
+        return output_flush();
+    }
+    path = replaceable(file);
+    code = path ? replace(svg, path) : write_through(svg, file);
+    free(path);
+    return code;
 }
 
 int cmd_plot(struct ctl *ctl, const struct command *command, char **argv)

@@ -548,25 +548,6 @@ def _(world):
     check_in(str(bus.config), got.out, "is named")
 
 
-@case("plot")
-def _(world):
-    for i in range(6):
-        world.service(f"test.P{i}", f"delay {i * 20} name test.P{i}")
-    world.service("test.Bad", ["stderr", "<no> & \x1b \"why\"", "exit", "3"])
-    bus, _activator = world.both("signal")
-    plain(world, bus, "start", "test.Bad", *(f"test.P{i}" for i in range(6)))
-    target = world.path / "out.svg"
-    check_equal(plain(world, bus, "plot", "-o", str(target)).rc, 0, "it is written")
-    text = target.read_text()
-    check("7 activations, 1 failed" in text and "\x1b" not in text, "its words", text[:1500])
-    if shutil.which("xmllint"):
-        done = subprocess.run(["xmllint", "--noout", str(target)], capture_output=True)
-        check_equal(done.returncode, 0, "xmllint")
-    check_equal(plain(world, bus, "plot").out, text, "the same on standard output")
-    got = plain(world, bus, "plot", "-o", "/nonexistent/x.svg")
-    check(got.rc == 1 and "/nonexistent" in got.err, "a folder that is not there", repr(got))
-
-
 @case("reexec, and a service that is stubborn")
 def _(world):
     world.service("test.A", "name test.A")
