@@ -30,6 +30,12 @@ guint64 now_usec(void)
 
 static gboolean show_version;
 static gboolean await_bus;
+/* As they were given, NULL: not at all. No number can say that. */
+static char *start_timeout_text;
+static char *stop_timeout_text;
+static char *handover_grace_text;
+static char *ready_text;
+static char *lifeline_text;
 
 static int usage(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
@@ -87,14 +93,39 @@ static int check_limit(struct options *o)
     return 0;
 }
 
-static int check_seconds(const char *name, double value)
+static int check_seconds(const char *name, const char *text, double *seconds)
 {
-    if (!isfinite(value) || value < 0 || value > 1000000)
-        return usage("--%s: seconds, from 0 to 1000000", name);
+    char *rest = NULL;
+    double value = 0;
+
+    if (!text)
+        return 0;
+    value = g_ascii_strtod(text, &rest);
+    if (rest == text || *rest || !isfinite(value) || value < 0 || value > 1000000)
+        return usage("--%s %s: it is seconds, from 0 to 1000000", name, text);
+    *seconds = value;
     return 0;
 }
 
-static int check_options(struct options *o, gboolean start_timeout_given)
+static int check_descriptor(const char *name, const char *text, gboolean written, int *fd)
+{
+    gint64 number = 0;
+    int mode = 0;
+
+    if (!text)
+        return 0;
+    if (!g_ascii_string_to_signed(text, 10, 0, INT_MAX, &number, NULL))
+        return usage("--%s %s: it is the number of an open descriptor", name, text);
+    mode = fcntl((int)number, F_GETFL);
+    if (mode < 0)
+        return usage("--%s %s: this descriptor is not open", name, text);
+    if (written && (mode & O_ACCMODE) == O_RDONLY)
+        return usage("--%s %s: this descriptor is not open for writing", name, text);
+    *fd = (int)number;
+    return 0;
+}
+
+static int check_options(struct options *o)
 {
     int chosen = o->session + o->system + (o->address != NULL);
     int result = 0;
@@ -104,16 +135,14 @@ static int check_options(struct options *o, gboolean start_timeout_given)
     if (chosen == 0)
         return usage("say which bus: --session, --system or --address ADDRESS");
     if ((result = check_door(o)) || (result = check_limit(o)) ||
-        (start_timeout_given && (result = check_seconds("start-timeout", o->start_timeout))) ||
-        (result = check_seconds("stop-timeout", o->stop_timeout)) ||
-        (result = check_seconds("handover-grace", o->handover_grace)))
+        (result = check_seconds("start-timeout", start_timeout_text, &o->start_timeout)) ||
+        (result = check_seconds("stop-timeout", stop_timeout_text, &o->stop_timeout)) ||
+        (result = check_seconds("handover-grace", handover_grace_text, &o->handover_grace)) ||
+        (result = check_descriptor("ready-fd", ready_text, TRUE, &o->ready_fd)) ||
+        (result = check_descriptor("lifeline", lifeline_text, FALSE, &o->lifeline_fd)))
         return result;
     if (o->log_max < 4096)
         return usage("--log-max: at least 4096 bytes");
-    if (o->ready_fd >= 0 && fcntl(o->ready_fd, F_GETFD) < 0)
-        return usage("--ready-fd %d: there is no such descriptor", o->ready_fd);
-    if (o->lifeline_fd >= 0 && fcntl(o->lifeline_fd, F_GETFD) < 0)
-        return usage("--lifeline %d: there is no such descriptor", o->lifeline_fd);
     if (!journal_open(o->system, o->log_level ? o->log_level : "warning"))
         return usage("--log-level %s: it is error, warning, info or debug", o->log_level);
     return 0;
@@ -121,7 +150,6 @@ static int check_options(struct options *o, gboolean start_timeout_given)
 
 static int parse_options(struct options *o, int argc, char **argv)
 {
-    const double unset = -1;
     GOptionEntry entries[] = {
         {"session", 0, 0, G_OPTION_ARG_NONE, &o->session, "Serve the session bus", NULL},
         {"system", 0, 0, G_OPTION_ARG_NONE, &o->system, "Serve the system bus, as root", NULL},
@@ -133,7 +161,7 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &o->runtime_dir, "Runtime directory", "DIR"},
         {"generated-dir", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_FILENAME, &o->generated_dir, NULL,
          NULL},
-        {"lifeline", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_INT, &o->lifeline_fd, NULL, NULL},
+        {"lifeline", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &lifeline_text, NULL, NULL},
         {"await-bus", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &await_bus, NULL, NULL},
         {"door", 0, 0, G_OPTION_ARG_STRING, &o->door_text,
          "How requests arrive: auto (default), "
@@ -141,16 +169,17 @@ static int parse_options(struct options *o, int argc, char **argv)
          "DOOR"},
         {"replace", 0, 0, G_OPTION_ARG_NONE, &o->replace,
          "Take over from the activator that serves the bus", NULL},
-        {"ready-fd", 0, 0, G_OPTION_ARG_INT, &o->ready_fd, "Write a newline to N when ready", "N"},
+        {"ready-fd", 0, 0, G_OPTION_ARG_STRING, &ready_text, "Write a newline to N when ready",
+         "N"},
         {"log-level", 0, 0, G_OPTION_ARG_STRING, &o->log_level,
          "error, warning (default), info or debug", "L"},
         {"log-max", 0, 0, G_OPTION_ARG_INT, &o->log_max,
          "Size of each of a service's two log files (default 262144)", "BYTES"},
-        {"start-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &o->start_timeout,
+        {"start-timeout", 0, 0, G_OPTION_ARG_STRING, &start_timeout_text,
          "Seconds a service may take for its name (default: as the bus)", "S"},
-        {"stop-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &o->stop_timeout,
+        {"stop-timeout", 0, 0, G_OPTION_ARG_STRING, &stop_timeout_text,
          "Seconds from SIGTERM to SIGKILL (default 5)", "S"},
-        {"handover-grace", 0, 0, G_OPTION_ARG_DOUBLE, &o->handover_grace,
+        {"handover-grace", 0, 0, G_OPTION_ARG_STRING, &handover_grace_text,
          "Seconds another process may take for the name when all exited 0 (default 10)", "S"},
         {"start-limit", 0, 0, G_OPTION_ARG_STRING, &o->start_limit_text,
          "Failed starts before a pause (default 5/10; 0: off)", "B/S"},
@@ -160,7 +189,7 @@ static int parse_options(struct options *o, int argc, char **argv)
     GOptionContext *context = g_option_context_new("- start D-Bus services on demand and own them");
 
     o->ready_fd = o->lifeline_fd = -1;
-    o->start_timeout = unset;
+    o->start_timeout = -1;
     o->stop_timeout = 5;
     o->handover_grace = 10;
     o->log_max = 262144;
@@ -176,15 +205,71 @@ static int parse_options(struct options *o, int argc, char **argv)
         return usage("unexpected argument %s", argv[1]);
     if (show_version)
         return 0;
-    return check_options(o, o->start_timeout > unset || o->start_timeout < unset);
+    return check_options(o);
 }
 
 /* --- the top reaper --------------------------------------------------------------------------- */
+
+/* How many words of a command line this option takes that begins with `word`; 0: it is another.
+ * `option` ends in = when it has a value. */
+static guint words_of(const char *option, const char *word)
+{
+    size_t length = strcspn(option, "=");
+
+    if (strncmp(word, option, length) != 0)
+        return 0;
+    if (word[length] == '\0')
+        return option[length] ? 2 : 1;
+    return word[length] == '=' ? 1 : 0;
+}
+
+static void add_all(GPtrArray *argv, const char *const *words)
+{
+    while (*words)
+        g_ptr_array_add(argv, (char *)*words++);
+}
+
+/* Adds what is in `words`, except for these options. */
+static void add_words(GPtrArray *argv, char **words, const char *const *without)
+{
+    while (*words) {
+        guint skip = 0;
+
+        for (guint i = 0; without[i] && skip == 0; i++)
+            skip = words_of(without[i], *words);
+        if (skip == 0)
+            g_ptr_array_add(argv, *words++);
+        while (skip-- > 0 && *words)
+            words++;
+    }
+}
+
+/* The top reaper keeps 0, 1 and 2 for itself. FALSE: errno says why. */
+static gboolean move_descriptors(struct options *o)
+{
+    int given = o->ready_fd;
+
+    if (o->lifeline_fd >= 0 && o->lifeline_fd <= STDERR_FILENO)
+        o->lifeline_fd = fcntl(o->lifeline_fd, F_DUPFD, STDERR_FILENO + 1);
+    if (given >= 0 && given <= STDERR_FILENO)
+        o->ready_fd = fcntl(given, F_DUPFD, STDERR_FILENO + 1);
+    if ((lifeline_text && o->lifeline_fd < 0) || (ready_text && o->ready_fd < 0))
+        return FALSE;
+    /* Who waits there for the end of file, behind the newline, gets it. */
+    if (given == STDIN_FILENO || given == STDOUT_FILENO) {
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        if (null < 0 || dup2(null, given) < 0)
+            return FALSE;
+    }
+    return TRUE;
+}
 
 /* Becomes the top reaper, which starts this program again as its child. Returns only when that
  * fails. */
 static int execute_top(struct options *o)
 {
+    static const char *const numbers[] = {"--lifeline=", "--ready-fd=", NULL};
     char reaper[PATH_MAX];
     char own[PATH_MAX];
     char lifeline[16];
@@ -197,24 +282,27 @@ static int execute_top(struct options *o)
         return 1;
     }
     own[length] = '\0';
-    g_ptr_array_add(argv, reaper);
-    g_ptr_array_add(argv, (char *)"--top");
+    if (!move_descriptors(o)) {
+        fprintf(stderr, "dbus-activatord: cannot copy a descriptor: %s\n", g_strerror(errno));
+        return 1;
+    }
+    snprintf(lifeline, sizeof lifeline, "%d", o->lifeline_fd);
+    snprintf(ready, sizeof ready, "%d", o->ready_fd);
+    add_all(argv, (const char *[]){reaper, "--top", NULL});
     if (o->lifeline_fd >= 0) {
-        snprintf(lifeline, sizeof lifeline, "%d", o->lifeline_fd);
-        g_ptr_array_add(argv, (char *)"--lifeline");
-        g_ptr_array_add(argv, lifeline);
+        add_all(argv, (const char *[]){"--lifeline", lifeline, NULL});
         fcntl(o->lifeline_fd, F_SETFD, 0);
     }
     if (o->ready_fd >= 0) {
-        snprintf(ready, sizeof ready, "%d", o->ready_fd);
-        g_ptr_array_add(argv, (char *)"--pass-fd");
-        g_ptr_array_add(argv, ready);
+        add_all(argv, (const char *[]){"--pass-fd", ready, NULL});
         fcntl(o->ready_fd, F_SETFD, 0);
     }
-    g_ptr_array_add(argv, (char *)"--");
-    g_ptr_array_add(argv, own);
-    for (char **word = o->argv + 1; *word; word++)
-        g_ptr_array_add(argv, *word);
+    add_all(argv, (const char *[]){"--", own, NULL});
+    if (o->lifeline_fd >= 0)
+        add_all(argv, (const char *[]){"--lifeline", lifeline, NULL});
+    if (o->ready_fd >= 0)
+        add_all(argv, (const char *[]){"--ready-fd", ready, NULL});
+    add_words(argv, o->argv + 1, numbers);
     g_ptr_array_add(argv, NULL);
     execv(reaper, (char **)argv->pdata);
     fprintf(stderr, "dbus-activatord: cannot execute %s: %s\n", reaper, g_strerror(errno));
@@ -224,24 +312,15 @@ static int execute_top(struct options *o)
 /* Executes the installed program with the options of this one, at the same place. */
 static void execute_again(struct activator *a)
 {
+    /* What was for the first start alone. */
+    static const char *const first_alone[] = {"--replace", "--await-bus", "--ready-fd=", NULL};
     GPtrArray *argv = g_ptr_array_new();
     char number[16];
     char path[PATH_MAX];
 
     if (program_path(PROGRAM_ACTIVATORD, path, sizeof path) < 0)
         return;
-    for (char **word = a->options->argv; *word; word++) {
-        /* What was for the first start alone. */
-        if (strcmp(*word, "--replace") == 0 || strcmp(*word, "--await-bus") == 0 ||
-            g_str_has_prefix(*word, "--ready-fd=")) {
-            continue;
-        }
-        if (strcmp(*word, "--ready-fd") == 0 && word[1]) {
-            word++;
-            continue;
-        }
-        g_ptr_array_add(argv, *word);
-    }
+    add_words(argv, a->options->argv, first_alone);
     if (a->await_bus)
         g_ptr_array_add(argv, (char *)"--await-bus");
     g_ptr_array_add(argv, NULL);

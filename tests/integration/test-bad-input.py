@@ -4,6 +4,7 @@
 import os
 import pathlib
 import re
+import select
 import socket
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import *  # noqa: E402
 from harness.bus import CONFIG  # noqa: E402
+from harness.process import keeper  # noqa: E402
 
 NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
 SYSTEMD, SYSTEMD_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
@@ -37,11 +39,11 @@ def check_unmoved(world, bus, activator, witness, pid):
     check_equal(activator.pid, pid, "the activator is the same")
 
 
-def run(world, name, *args, env=None):
+def run(world, name, *args, env=None, stdin=subprocess.DEVNULL):
     """(status, what it said)"""
     with open(world.path / "said", "wb") as said:
         popen = subprocess.Popen([world.program(name), *args], env=env or world.env,
-                                 stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+                                 stdin=stdin, stdout=said, stderr=said)
         wait_for(lambda: popen.poll() is not None, f"the end of {name} {' '.join(args)}")
     return popen.returncode, (world.path / "said").read_text()
 
@@ -64,6 +66,18 @@ def _(world):
                          else ("--address", bus.address, *words)))
         check(rc == 2 and text.strip(), f"dbus-activatord {' '.join(words)}",
               f"status {rc}: {text}")
+    for option in ("--start-timeout", "--stop-timeout", "--handover-grace"):
+        for value in ("-1", "-5", "-0.001", "nan", "inf", "1e999", "1000001", "", " ", "5s"):
+            rc, text = run(world, "daemon/dbus-activatord", "--address", bus.address, option, value)
+            check(rc == 2 and f"{option} {value}: " in text, f"{option} {value!r}", f"{rc}: {text}")
+    for option in ("--ready-fd", "--lifeline"):
+        for value in ("-1", "-2", "77", "99999999999", "", "fd", "1x"):
+            rc, text = run(world, "daemon/dbus-activatord", "--address", bus.address, option, value)
+            check(rc == 2 and f"{option} {value}: " in text, f"{option} {value!r}", f"{rc}: {text}")
+    with open("/dev/null", "rb") as null:
+        rc, text = run(world, "daemon/dbus-activatord", "--address", bus.address, "--ready-fd=0",
+                       stdin=null)
+    check(rc == 2 and "not open for writing" in text, "--ready-fd that cannot be written to", text)
     for name in ("daemon/dbus-activatord", "ctl/dbus-activatorctl",
                  "session/dbus-activator-session"):
         rc, text = run(world, name, "--version")
@@ -90,6 +104,36 @@ def _(world):
                    env={k: v for k, v in world.env.items() if not k.startswith("DBUS")})
     check(rc in (1, 2) and "DBUS_SESSION_BUS_ADDRESS" in text, "--session without an address",
           f"{rc}: {text}")
+
+
+@case("ready on a standard descriptor")
+def _(world):
+    for number in (0, 1, 2):
+        bus = world.bus(name=f"bus{number}")
+        ready, said = world.path / f"ready{number}", world.path / f"said{number}"
+        os.mkfifo(ready)
+        reader = os.open(ready, os.O_RDONLY | os.O_NONBLOCK)
+        command = (f'exec "$0" --address "$1" --ready-fd={number} </dev/null >{said} 2>&1 '
+                   f'{number}>{ready}')
+        popen = keeper.add(subprocess.Popen(
+            ["sh", "-c", command, str(world.program("daemon/dbus-activatord")), bus.address],
+            env=world.env, start_new_session=True))
+        readable = select.poll()
+        readable.register(reader, select.POLLIN)
+        wait_for(lambda: readable.poll(0) or popen.poll() is not None, "an answer")
+        if not check(os.read(reader, 1000) == b"\n" and bus.has_owner(NAME),
+                     f"--ready-fd {number}", said.read_text()):
+            continue
+        if number < 2:
+            wait_for(lambda: readable.poll(0) == [(reader, select.POLLHUP)], "the end of file")
+        # The next one is started with the same words.
+        first = bus.owner_pid(NAME)
+        kill_pid(first)
+        wait_for(lambda: bus.owner_pid(NAME) not in (0, first), "the next activator")
+        popen.terminate()
+        wait_for(lambda: popen.poll() is not None, "its end")
+        check_equal(popen.returncode, 0, "it leaves in good order")
+        os.close(reader)
 
 
 @case("a second activator")
