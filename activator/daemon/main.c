@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define EXIT_USAGE 2
@@ -342,15 +343,38 @@ static void execute_again(struct activator *a)
 /* --- running -----------------------------------------------------------------------------------
  */
 
+/* What libdbus and dbus-activatorctl take when no address is set: the user's own bus. */
+static char *user_bus_address(void)
+{
+    const char *folder = g_getenv("XDG_RUNTIME_DIR");
+    struct stat found;
+    char *address = NULL;
+
+    if (!folder || *folder != '/')
+        return NULL;
+    char *path = g_build_filename(folder, "bus", NULL);
+    if (stat(path, &found) == 0 && S_ISSOCK(found.st_mode) && found.st_uid == geteuid()) {
+        char *escaped = dbus_address_escape_value(path);
+        address = g_strdup_printf("unix:path=%s", escaped);
+        dbus_free(escaped);
+    }
+    g_free(path);
+    return address;
+}
+
+/* NULL: there is no bus. */
 static char *bus_address(struct options *o)
 {
     const char *address = o->address;
 
-    if (!address)
+    if (!address) {
         address = g_getenv(o->system ? "DBUS_SYSTEM_BUS_ADDRESS" : "DBUS_SESSION_BUS_ADDRESS");
+        if (address && !*address)
+            address = NULL;
+    }
     if (!address && o->system)
         address = "unix:path=/run/dbus/system_bus_socket";
-    return g_strdup(address);
+    return address ? g_strdup(address) : user_bus_address();
 }
 
 static struct activator *activator_new(struct options *o)
@@ -379,23 +403,34 @@ static struct activator *activator_new(struct options *o)
     return a;
 }
 
+/* Takes the error. */
+static int cannot_start(struct activator *a, GError *error)
+{
+    g_critical("%s", error->message);
+    /* On the system bus that went to syslog; who starts the activator looks here. */
+    if (a->system && !isatty(STDERR_FILENO))
+        fprintf(stderr, "dbus-activatord: %s\n", error->message);
+    g_error_free(error);
+    return 1;
+}
+
 static int run_activator(struct activator *a)
 {
     GError *error = NULL;
 
     a->address = bus_address(a->options);
-    if (!a->address)
-        return usage("DBUS_SESSION_BUS_ADDRESS is not set; use --address");
+    if (!a->address) {
+        g_set_error(&error, G_FILE_ERROR, G_FILE_ERROR_NOENT,
+                    "no bus: DBUS_SESSION_BUS_ADDRESS is not set and $XDG_RUNTIME_DIR/bus is no "
+                    "socket of this user; --address names one");
+        return cannot_start(a, error);
+    }
     if (await_bus || (a->system && g_getenv("DBUS_ACTIVATOR_TOP_AGAIN"))) {
         signals_hold(FALSE);
         await_bus_at(a->address);
     }
-    if (!signals_watch(a, &error) || !activator_start(a, &error)) {
-        fprintf(stderr, "dbus-activatord: %s\n", error->message);
-        g_critical("%s", error->message);
-        g_error_free(error);
-        return 1;
-    }
+    if (!signals_watch(a, &error) || !activator_start(a, &error))
+        return cannot_start(a, error);
     g_main_loop_run(a->loop);
     door_helper_close(a);
     spares_close(a);

@@ -91,7 +91,7 @@ def _(world):
     for address in (f"unix:path={world.path}/nothing", "nonsense", "unix:", "", "tcp:host="):
         rc, text = run(world, "daemon/dbus-activatord", "--address", address)
         check(rc in (1, 2), f"activator at {address!r}: leaves", f"status {rc}")
-        check(text.strip(), f"activator at {address!r}: says why")
+        check(text.count("dbus-activatord: ") == 1, f"activator at {address!r}: says why, once", text)
         rc, text = run(world, "ctl/dbus-activatorctl", "--address", address, "list")
         check(rc in (1, 2, 5) and text.strip(), f"ctl at {address!r}", f"status {rc}: {text}")
     silent = world.path / "silent"
@@ -100,10 +100,28 @@ def _(world):
         # Nobody listens.
         rc, text = run(world, "daemon/dbus-activatord", "--address", f"unix:path={silent}")
         check(rc == 1 and text.strip(), "a socket where nobody listens", f"{rc}: {text}")
-    rc, text = run(world, "daemon/dbus-activatord", "--session",
-                   env={k: v for k, v in world.env.items() if not k.startswith("DBUS")})
-    check(rc in (1, 2) and "DBUS_SESSION_BUS_ADDRESS" in text, "--session without an address",
-          f"{rc}: {text}")
+    env = {k: v for k, v in world.env.items() if not k.startswith("DBUS")}
+    (world.runtime / "bus").write_text("no socket")
+    for more in ({}, {"XDG_RUNTIME_DIR": ""}, {"DBUS_SESSION_BUS_ADDRESS": ""}):
+        rc, text = run(world, "daemon/dbus-activatord", "--session", env={**env, **more})
+        check(rc == 1 and text.count("no bus") == 1 and "DBUS_SESSION_BUS_ADDRESS" in text,
+              f"--session without an address, {more}", f"{rc}: {text}")
+    rc, text = run(world, "daemon/dbus-activatord", "--system", "--runtime-dir",
+                   str(world.path / "system"),
+                   env={**env, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={world.path}/nothing"})
+    check(rc == 1 and text.count("dbus-activatord: ") == 1, "--system: syslog and here, once", text)
+
+
+@case("the user's own bus")
+def _(world):
+    bus = world.bus()
+    os.link(world.path / "bus", world.runtime / "bus")
+    world.service("test.A", ["context", str(world.mark("context")), "name", "test.A"])
+    world.activator(bus, bus_option=["--session"])
+    world.served(bus, "test.A")
+    bus.start("test.A")
+    check_match(f"DBUS_SESSION_BUS_ADDRESS=unix:path={world.runtime}/bus",
+                world.mark("context").read_text(), "its services find it")
 
 
 @case("ready on a standard descriptor")
