@@ -64,7 +64,10 @@ def is_of(pid, which):
 
 
 def identity(world, bus, name):
-    f = world.fields(bus, name)
+    try:
+        f = world.fields(bus, name)
+    except DBusError:
+        return None  # the bus has not yet noticed that one program has become the next
     return [f.get(k) for k in ("State", "Managed", "Run", "MainPID", "ReaperPID", "NProcesses")]
 
 
