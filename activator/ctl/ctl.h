@@ -23,6 +23,7 @@ struct ctl {
     gboolean json;
     gboolean no_pager;
     DBusConnection *bus; /* NULL until bus_open() */
+    char **words;        /* what the command parses, to the end of the process */
 };
 
 struct command {
@@ -33,8 +34,10 @@ struct command {
 };
 
 /* Parses what follows the command's name: the command's own options and the general ones, which
- * are welcome behind the command too. argv[0] is the command's name; what remains in argv are
- * the arguments, of which there must be at least min and, unless max < 0, at most max. Answers
+ * are welcome behind the command too. A value may follow a short option in the same word ("-n3"),
+ * as getopt() has it; words of argv are cut for that. argv[0] is the command's name; what remains
+ * in argv are the arguments, of which there must be at least min and, unless max < 0, at most max.
+ * Answers
  * `--help` itself and leaves. Returns CTL_DONE, or CTL_USAGE after a message. */
 int ctl_parse(struct ctl *ctl, const struct command *command, const GOptionEntry *options,
               char ***argv, int min, int max);

@@ -64,6 +64,67 @@ static int usage(const char *text, const char *command)
     return CTL_USAGE;
 }
 
+/* NULL: there is no such option, or it is another's. */
+static const GOptionEntry *find_option(const GOptionEntry *options, const char *name, char letter)
+{
+    for (; options && options->long_name; options++) {
+        if (name ? strcmp(options->long_name, name) == 0 : options->short_name == letter)
+            return options;
+    }
+    return NULL;
+}
+
+static bool takes_value(const GOptionEntry *option)
+{
+    return option && option->arg != G_OPTION_ARG_NONE;
+}
+
+/* Where in a word of short options the value of the last one begins; 0: none of them has one. */
+static size_t value_at(const GOptionEntry *options, const char *word)
+{
+    for (size_t i = 1; word[i]; i++) {
+        const GOptionEntry *option = find_option(options, NULL, word[i]);
+
+        if (!option)
+            return 0;
+        if (takes_value(option))
+            return i + 1;
+    }
+    return 0;
+}
+
+/* The words with “-n3” as “-n 3”, which is what GLib understands. The array is the caller's; the
+ * words of argv are in it. */
+static char **values_apart(const GOptionEntry *options, const GOptionEntry *general, char **argv)
+{
+    GPtrArray *words = g_ptr_array_new();
+    bool ended = false;
+
+    for (; *argv; argv++) {
+        char *word = *argv;
+        bool value_follows = false;
+
+        g_ptr_array_add(words, word);
+        ended = ended || strcmp(word, "--") == 0;
+        if (!ended && g_str_has_prefix(word, "--")) {
+            value_follows = takes_value(find_option(options, word + 2, '\0')) ||
+                            takes_value(find_option(general, word + 2, '\0'));
+        } else if (!ended && *word == '-') {
+            size_t at = value_at(options, word);
+
+            value_follows = at > 0 && !word[at];
+            if (at > 0 && word[at]) {
+                g_ptr_array_add(words, g_strdup(word + at));
+                word[at] = '\0';
+            }
+        }
+        if (value_follows && argv[1])
+            g_ptr_array_add(words, *++argv);
+    }
+    g_ptr_array_add(words, NULL);
+    return (char **)g_ptr_array_free(words, FALSE);
+}
+
 int ctl_parse(struct ctl *ctl, const struct command *command, const GOptionEntry *options,
               char ***argv, int min, int max)
 {
@@ -81,6 +142,7 @@ int ctl_parse(struct ctl *ctl, const struct command *command, const GOptionEntry
     if (options)
         g_option_context_add_main_entries(context, options, NULL);
     g_option_context_add_group(context, general);
+    *argv = ctl->words = values_apart(options, entries, *argv);
     if (!g_option_context_parse_strv(context, argv, &error))
         return usage(error->message, command->name);
     /* GLib leaves the "--" that ends the options where it stands. */

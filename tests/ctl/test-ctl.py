@@ -227,6 +227,12 @@ def _(world):
                          (2, ["status", "a", "b"]), (2, ["log"]), (2, ["stop"]),
                          (2, ["stop", "--all", "test.A"]), (2, ["log", "-n", "x", "test.A"]),
                          (2, ["kill", "-s", "NOSUCH", "test.A"]), (2, ["list", "--system"]),
+                         (0, ["kill", "-sCONT", "test.A"]), (2, ["kill", "-sNOSUCH", "test.A"]),
+                         (2, ["log", "-nx", "test.A"]), (2, ["log", "-n-5", "test.A"]),
+                         (2, ["log", "-n=3", "test.A"]), (2, ["log", "-fnx", "test.A"]),
+                         (2, ["log", "-nf", "test.A"]), (2, ["log", "test.A", "-n"]),
+                         (2, ["log", "-x3", "test.A"]), (2, ["log", "-n3"]),
+                         (4, ["log", "--", "-n3"]), (2, ["log", "--lines", "-n3", "test.A"]),
                          (2, ["history", "-n", "-1"]), (2, ["history", "-n", "x"]),
                          (2, ["log", "-n", "-5", "test.A"]), (2, ["kill", "-s", "0", "test.A"]),
                          (2, ["kill", "-s", "RTMIN+99", "test.A"]), (2, ["plot", "-o", ""]),
@@ -259,6 +265,29 @@ def _(world):
               repr(got))
     got = plain(world, None, "list", bus_option=["--address", "unix:path=/nonexistent"])
     check(got.rc == 5 and "cannot reach the bus" in got.err, "no bus", repr(got))
+
+
+@case("a value in the word of its option")
+def _(world):
+    world.service("test.A", ["stdout", "one\ntwo\nthree\nfour", "name", "test.A"])
+    bus, _activator = world.both("signal")
+    plain(world, bus, "start", "test.A")
+    wait_for(lambda: "four" in plain(world, bus, "log", "test.A").out, "its words")
+    for args in (["-n2"], ["-n02"], ["-n", "2"], ["--lines=2"], ["--no-pager", "-n2"],
+                 ["--address", bus.address, "-n2"]):
+        for words in ([*args, "test.A"], ["test.A", *args]):
+            got = plain(world, bus, "log", *words, bus_option=[] if args[0] == "--address" else None)
+            check([line.split()[-1] for line in got.out.splitlines()] == ["three", "four"],
+                  f"log {' '.join(words)}", repr(got))
+    for args in (["-fn1", "test.A"], ["-f", "test.A", "-n1"], ["-fn", "1", "test.A"]):
+        follower = Follower(world, bus, "log", *args)
+        wait_for(lambda: "four" in follower.text(), "the last line")
+        check_equal(len(follower.text().splitlines()), 1, f"log {' '.join(args)}")
+        follower.popen.terminate()
+        check_equal(follower.end(), 0, "its end")
+    check_equal(len(world.ctl(bus, "history", "-n0").json), 0, "history -n0")
+    target = world.path / "x.svg"
+    check(plain(world, bus, "plot", f"-o{target}").rc == 0 and target.exists(), "plot -oFILE")
 
 
 @case("what is root's on a system bus")
