@@ -226,7 +226,8 @@ static void check_user(struct lint *lint, const char *path, const struct service
     }
 }
 
-static void check_name(struct lint *lint, const char *path, const struct service_file *file,
+/* Returns whether dbus-daemon goes by this file at all. */
+static bool check_name(struct lint *lint, const char *path, const struct service_file *file,
                        enum lint_bus bus)
 {
     g_autofree char *base = g_path_get_basename(path);
@@ -236,24 +237,29 @@ static void check_name(struct lint *lint, const char *path, const struct service
         add(lint, path, file->name_line, SEVERITY_ERROR, "invalid-name",
             "“%s” is no well-known bus name: nobody can own it", file->name);
     if (strcmp(base, expected) == 0)
-        return;
-    if (bus == LINT_TRANSIENT)
+        return true;
+    if (bus == LINT_TRANSIENT) {
         add(lint, path, file->name_line, SEVERITY_ERROR, "file-name-mismatch",
             "in this folder a file has to be named after its Name: %s", expected);
-    else
-        add(lint, path, file->name_line, SEVERITY_NOTE, "file-name-mismatch",
-            "the file is not named after its Name (%s)", expected);
+        return false;
+    }
+    add(lint, path, file->name_line, SEVERITY_NOTE, "file-name-mismatch",
+        "the file is not named after its Name (%s)", expected);
+    return true;
 }
 
 static void check_parsed(struct lint *lint, const char *path, const struct service_file *file,
                          enum lint_bus bus)
 {
-    struct claim *claim = g_new0(struct claim, 1);
+    struct claim *claim = NULL;
+    bool read = check_name(lint, path, file, bus);
 
-    check_name(lint, path, file, bus);
     check_exec(lint, path, file, bus == LINT_SYSTEM);
     if (bus == LINT_SYSTEM)
         check_user(lint, path, file);
+    if (!read)
+        return;
+    claim = g_new0(struct claim, 1);
     claim->name = g_strdup(file->name);
     claim->file = g_strdup(path);
     claim->line = file->name_line;
