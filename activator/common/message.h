@@ -138,6 +138,10 @@ enum message_type {
     MESSAGE_REFUSED = 50,
 };
 
+/* The exit status of an activator that is not the first one below its top reaper, or that executed
+ * itself, and that cannot serve just now: the top reaper tries again later. */
+#define ACTIVATOR_LATER 75
+
 enum reaper_role {
     REAPER_SPARE = 0,
     REAPER_RUN = 1,
@@ -184,7 +188,7 @@ enum verdict {
     VERDICT_CHILD_SIGNALED = 11,
     VERDICT_CHILD_EXITED = 12,
     VERDICT_FORK_FAILED = 13,
-    VERDICT_TIMED_OUT = 14,   /* the helper door never gets this: dbus-daemon's own limit rules */
+    VERDICT_TIMED_OUT = 14,   /* a helper waits on: dbus-daemon's own limit gives that verdict */
     VERDICT_START_LIMIT = 15, /* how/status/error as of the first failure */
     VERDICT_SHUTTING_DOWN = 16,
     VERDICT_NOT_SERVED = 17, /* session door: exec the original yourself */

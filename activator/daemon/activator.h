@@ -145,6 +145,8 @@ struct activator {
     gboolean hand_over; /* leaving, but services and runs stay */
     gboolean serving;
     gboolean leaving;
+    gboolean again;    /* not the first one below this top reaper */
+    gboolean replaced; /* the next one is there already */
     enum leave_how leave_how;
     gboolean leave_asked; /* before it served */
     guint answer_timer;   /* a hand-over waits for the ends of stops */

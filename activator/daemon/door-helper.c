@@ -161,7 +161,7 @@ gboolean door_helper_open(struct activator *a, GError **error)
 
 void door_helper_close(struct activator *a)
 {
-    g_clear_pointer(&a->requests, listener_free);
+    listener_free(g_steal_pointer(&a->requests), a->reexec || a->replaced);
 }
 
 void door_helper_serve_held(struct activator *a)

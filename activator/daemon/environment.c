@@ -4,6 +4,7 @@
  * The bus tells of the latter once; the next activator, after a crash or a reexec, has it from a
  * file. */
 #include "daemon/activator.h"
+#include "daemon/rooms/read-end.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #define FILE_NAME "environment"
+/* More than a bus lets through in one message. */
+#define ENVIRONMENT_MAX (128u << 20)
 
 static void insert(GHashTable *table, const char *pair)
 {
@@ -41,7 +44,11 @@ void environment_recall(struct activator *a)
     gsize length = 0;
 
     /* One NUL after each pair; GLib puts another one behind the last. */
-    if (!a->system && g_file_get_contents(path, &text, &length, NULL)) {
+    int fd = a->system ? -1 : read_end_open(path);
+    text = fd < 0 ? NULL : read_end(fd, ENVIRONMENT_MAX, &length, NULL);
+    if (fd >= 0)
+        close(fd);
+    if (text) {
         for (const char *pair = text; pair < text + length; pair += strlen(pair) + 1) {
             insert(a->environment, pair);
             insert(a->environment_set, pair);

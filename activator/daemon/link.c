@@ -416,7 +416,7 @@ struct listener *listener_new(const char *path, void (*accepted)(int fd, void *d
     return l;
 }
 
-void listener_free(struct listener *l)
+void listener_free(struct listener *l, gboolean keep)
 {
     if (!l)
         return;
@@ -424,7 +424,8 @@ void listener_free(struct listener *l)
     if (l->retry)
         g_source_remove(l->retry);
     close(l->fd);
-    unlink(l->path);
+    if (!keep)
+        unlink(l->path);
     g_free(l->path);
     g_free(l);
 }

@@ -58,4 +58,5 @@ struct listener;
 struct listener *listener_new(const char *path, void (*accepted)(int fd, void *data), void *data,
                               GError **error);
 /* Closes and unlinks the path. Accepts NULL. */
-void listener_free(struct listener *l);
+/* Accepts NULL. keep: the socket stays, refusing, for the next one to put its own in its place. */
+void listener_free(struct listener *l, gboolean keep);

@@ -411,7 +411,7 @@ static int cannot_start(struct activator *a, GError *error)
     if (a->system && !isatty(STDERR_FILENO))
         fprintf(stderr, "dbus-activatord: %s\n", error->message);
     g_error_free(error);
-    return 1;
+    return a->again ? ACTIVATOR_LATER : 1;
 }
 
 static int run_activator(struct activator *a)
@@ -425,6 +425,7 @@ static int run_activator(struct activator *a)
                     "socket of this user; --address names one");
         return cannot_start(a, error);
     }
+    a->again = g_getenv("DBUS_ACTIVATOR_TOP_AGAIN") || g_getenv("DBUS_ACTIVATOR_TOP_ASK");
     if (await_bus || (a->system && g_getenv("DBUS_ACTIVATOR_TOP_AGAIN"))) {
         signals_hold(FALSE);
         await_bus_at(a->address);

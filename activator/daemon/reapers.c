@@ -344,7 +344,7 @@ gboolean reapers_open(struct activator *a, GError **error)
 
 void reapers_close(struct activator *a)
 {
-    g_clear_pointer(&a->reapers, listener_free);
+    listener_free(g_steal_pointer(&a->reapers), a->reexec || a->replaced);
 }
 
 /* --- giving a run to a spare ------------------------------------------------------------ */

@@ -2,6 +2,11 @@
 /* What this activator knows of runs of its predecessors: from the history. */
 #include "daemon/reapers.h"
 
+#include "common/process-tree.h"
+
+#include <time.h>
+#include <unistd.h>
+
 void run_recall(struct run *run)
 {
     const struct history_record *r = history_find(run->a->history, run->id);
@@ -26,6 +31,9 @@ void run_recall(struct run *run)
     run->connected = r->connected;
     run->owned = r->owned;
     run->named_pid = (pid_t)r->main_pid;
+    /* Of a start that failed, and of a stop, the rest is still to be ended. */
+    run->stop_asked = r->stopped;
+    run->stopping = r->stopped || r->result == HISTORY_FAILED;
     run->settled = r->result == HISTORY_STARTED;
     run->failed = r->result == HISTORY_FAILED;
     run->error_name = g_strdup(r->error_name);
@@ -41,6 +49,39 @@ void run_recall(struct run *run)
     }
     if (s->run_id == run->id && run->requested && run->owned >= run->requested)
         s->latency = run->owned - run->requested;
+}
+
+/* The code that goes with an error's name, for a launch helper. */
+static guint8 code_of(const char *error_name)
+{
+    static const struct {
+        const char *end;
+        guint8 code;
+    } known[] = {{".ExecFailed", VERDICT_EXEC_FAILED},       {".ForkFailed", VERDICT_FORK_FAILED},
+                 {".FailedToSetup", VERDICT_SETUP_FAILED},   {".TimedOut", VERDICT_TIMED_OUT},
+                 {".ChildSignaled", VERDICT_CHILD_SIGNALED}, {".InvalidArgs", VERDICT_INVALID_ARGS},
+                 {".FileInvalid", VERDICT_FILE_INVALID}};
+
+    for (gsize i = 0; error_name && i < G_N_ELEMENTS(known); i++) {
+        if (g_str_has_suffix(error_name, known[i].end))
+            return known[i].code;
+    }
+    return VERDICT_CHILD_EXITED;
+}
+
+gboolean service_was_asked_by(struct service *s, pid_t helper)
+{
+    struct process_stat it;
+    struct process_stat own;
+    struct timespec up;
+
+    if (!s->recalled_id || s->recalled_id != s->run_id || !process_stat_read(helper, &it) ||
+        !process_stat_read(getpid(), &own) || it.start > own.start)
+        return FALSE;
+    clock_gettime(CLOCK_BOOTTIME, &up);
+    guint64 age = (guint64)up.tv_sec * G_USEC_PER_SEC + (guint64)up.tv_nsec / 1000 -
+                  it.start * G_USEC_PER_SEC / (guint64)sysconf(_SC_CLK_TCK);
+    return s->requested + age >= now_usec();
 }
 
 static void recall(const struct history_record *r, void *data)
@@ -64,6 +105,10 @@ static void recall(const struct history_record *r, void *data)
     s->error_message = failed ? g_strdup(r->error_message) : NULL;
     s->end_failed =
         !r->stopped && (failed || (r->ended && ending_is_bad(&end) && end.how != END_UNKNOWN));
+    s->recalled_id = failed && !r->stopped ? r->run : 0;
+    s->lost_code = code_of(r->error_name);
+    s->lost_how = r->how;
+    s->lost_status = r->status;
     service_update(s);
 }
 

@@ -261,7 +261,7 @@ void runtime_dir_mark(struct activator *a, gboolean on)
     if (!on) {
         unlink(path);
     } else {
-        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         if (fd >= 0)
             close(fd);
     }

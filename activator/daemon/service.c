@@ -300,10 +300,12 @@ static gboolean answer_again(struct service *s, struct request *request)
                              .error_name = s->error_name,
                              .message = s->error_message};
 
-    if (request->door != REQUEST_HELPER || !s->lost_until || !s->error_name)
+    if (request->door != REQUEST_HELPER || !s->error_name)
         return FALSE;
-    gboolean fresh = g_get_monotonic_time() < s->lost_until;
+    gboolean fresh = s->lost_until ? g_get_monotonic_time() < s->lost_until
+                                   : service_was_asked_by(s, request->peer->pid);
     s->lost_until = 0;
+    s->recalled_id = 0;
     if (fresh)
         answer(s->a, request, &v);
     return fresh;

@@ -49,7 +49,8 @@ struct service {
     char *file;
     char *user;
     /* A verdict whose caller, a launch helper, asks again after a crash of the activator */
-    gint64 lost_until; /* monotonic; 0: none */
+    gint64 lost_until;   /* monotonic; 0: none */
+    guint64 recalled_id; /* or the failed run of the history that it was reached for */
     guint8 lost_code, lost_how;
     gint32 lost_status;
     /* start limit */
@@ -77,6 +78,9 @@ void request_free(struct request *request);
 
 /* recall.c: the last run of each service that the history knows, before anything is served. */
 void services_recall(struct activator *a);
+/* Whether this launch helper was there before us, and before the last run, which failed, was asked
+ * for: that was for it. */
+gboolean service_was_asked_by(struct service *s, pid_t helper);
 /* A run is over: no name counts as owned by it any more. */
 void services_forget_run(struct activator *a, struct run *run);
 /* Says what state follows from runs and owner, and tells the bus when it changed. */

@@ -40,6 +40,7 @@ static void on_signal(int fd, uint32_t events, void *data)
         } else if (info.ssi_signo == SIGUSR1) {
             if (!a->answer_timer)
                 g_message("another activator takes over");
+            a->replaced = TRUE;
             activator_leave(a, LEAVE_HAND_OVER);
         } else {
             activator_leave(a, a->system ? LEAVE_HAND_OVER : LEAVE_STOP_ALL);

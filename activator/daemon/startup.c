@@ -282,20 +282,22 @@ static pid_t peer_pid(const char *fd)
 gboolean activator_start(struct activator *a, GError **error)
 {
     const char *top = g_getenv("DBUS_ACTIVATOR_TOP_FD");
-    gboolean again = g_getenv("DBUS_ACTIVATOR_TOP_AGAIN") != NULL;
 
-    unsetenv("DBUS_ACTIVATOR_TOP_AGAIN");
     if (!connect_bus(a, error)) {
         /* The bus went with our predecessor, and the session with it. */
-        if (again && !a->system && top &&
+        if (a->again && !a->system && top &&
             g_error_matches(*error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
             top_open(a, atoi(top), NULL);
             top_tell(a, MESSAGE_TOP_STOP_ALL);
+            a->again = FALSE;
         }
         return FALSE;
     }
-    if (!runtime_dir_open(a, peer_pid(top), error))
+    if (!runtime_dir_open(a, peer_pid(top), error)) {
+        /* That one serves. */
+        a->again = a->again && !g_error_matches(*error, G_FILE_ERROR, G_FILE_ERROR_EXIST);
         return FALSE;
+    }
     environment_recall(a);
     link_guids(a);
     if (!open_files(a, error) || !names_watch(a, error))
@@ -440,7 +442,7 @@ void activator_start_step(struct activator *a)
     if (!open_doors(a, &error)) {
         g_critical("%s", error->message);
         g_error_free(error);
-        a->exit_status = 1;
+        a->exit_status = a->again ? ACTIVATOR_LATER : 1;
         activator_leave(a, LEAVE_HAND_OVER);
         return;
     }

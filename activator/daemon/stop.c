@@ -136,6 +136,9 @@ void stop_runs(struct activator *a, GPtrArray *runs, stop_done done, void *data)
         if (!run)
             continue;
         run->stop_asked = TRUE;
+        /* Should we be killed, the next one goes on with it. */
+        if (run->spawned)
+            run_record(run);
         if (run->unborn)
             start_cancel(run);
         else if (!run->stopping || run->gave_up)

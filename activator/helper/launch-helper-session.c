@@ -341,9 +341,9 @@ static int serve(const char *name, const char *file, const char *directory)
             if (!asked)
                 begin = now_ms();
             asked = true;
-        } else if (fd != -ECONNREFUSED && !(asked && fd == -ENOENT)) {
-            /* No directory: the activator has left for good. No socket: it may be about to
-             * listen again, but only if it ever did. */
+        } else if (fd != -ECONNREFUSED && (fd != -ENOENT || (!asked && !top_lives(directory)))) {
+            /* No directory: the activator has left for good. No socket: somebody may be about to
+             * listen, but only if somebody ever did, or is there to do it. */
             return ASK_NOT_SERVED;
         }
         int64_t waited = now_ms() - begin;

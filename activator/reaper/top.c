@@ -226,22 +226,24 @@ void top_activator_ended(struct top *t, const siginfo_t *info)
 {
     bool killed = info->si_code != CLD_EXITED;
     int status = killed ? 128 + info->si_status : info->si_status;
+    bool later = !killed && status == ACTIVATOR_LATER;
 
     t->activator = 0;
     /* What it said last still counts. */
     link_read(&t->link, READ_TURN);
     link_drop(&t->link);
-    if (killed && t->told_to_end) {
-        end_alone(t, status);
+    if ((killed || later) && t->told_to_end) {
+        end_alone(t, later ? 1 : status);
         return;
     }
-    if (!killed || t->stop_all || t->stop.active || t->stopped) {
+    if ((!killed && !later) || t->stop_all || t->stop.active || t->stopped) {
         finish(t, status);
         return;
     }
     if (t->serving && loop_now() - t->started >= GOOD_AFTER)
         t->backoff = BACKOFF_FIRST;
-    complain("the activator was killed by signal %d; the next one starts in %u ms", info->si_status,
+    complain("the activator %s %d; the next one starts in %u ms",
+             later ? "cannot serve now, status" : "was killed by signal", info->si_status,
              (unsigned)t->backoff);
     retry(t);
 }

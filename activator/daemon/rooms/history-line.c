@@ -197,7 +197,7 @@ char *history_format_line(const struct history_record *r)
     GString *line = g_string_new(TAG);
 
     g_string_append_printf(line, "\t%" G_GUINT64_FORMAT "\t%u\t%u\t%d\t%u", r->run, r->how,
-                           r->result + (r->stopped ? STOPPED : 0), r->status, r->main_pid);
+                           (guint)r->result + (r->stopped ? STOPPED : 0u), r->status, r->main_pid);
     g_string_append_printf(line, "\t%" G_GUINT64_FORMAT "\t%" G_GUINT64_FORMAT, r->requested,
                            r->spawned);
     g_string_append_printf(line,
