@@ -232,6 +232,13 @@ class BusAt:
         except DBusError:
             return 0
 
+    def owner(self, name):
+        """The unique name of the owner, or nothing."""
+        try:
+            return self.client.dbus("GetNameOwner", "(s)", name)
+        except DBusError:
+            return ""
+
     def has_owner(self, name):
         return self.client.dbus("NameHasOwner", "(s)", name)
 

@@ -277,11 +277,10 @@ def _(world):
     check_equal([e["ErrorName"] for e in world.member(bus, "ListActivations", "(u)", 0)
                  if e["Name"] == "test.Refused"], [ERROR + "InvalidArgs"],
                 "what was not even tried is in the history, once")
-    first = bus.client.dbus("GetNameOwner", "(s)", NAME)
+    first = bus.owner(NAME)
     states = world.recorder(bus)
     world.member(bus, "Reexec")
-    wait_for(lambda: bus.has_owner(NAME) and
-             bus.client.dbus("GetNameOwner", "(s)", NAME) != first, "the next one")
+    wait_for(lambda: bus.owner(NAME) not in ("", first), "the next one")
     after = told()
     before["test.Refused"]["ActivationCount"] = 1  # as the history has it
     for name in names:

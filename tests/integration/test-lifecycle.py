@@ -283,7 +283,7 @@ for the_way in ("Reexec", "--replace"):
         world.service("test.B", "name test.B")
         world.served(bus, "test.A", "test.B")
         bus.start("test.A")
-        first = bus.client.dbus("GetNameOwner", "(s)", NAME)
+        first = bus.owner(NAME)
         stop = begin_stop(bus, "test.A")
         wait_for(lambda: world.fields(bus, "test.A")["State"] == "stopping", "the state")
         if way == "Reexec":
@@ -294,8 +294,7 @@ for the_way in ("Reexec", "--replace"):
             activator.wait_end()
         check_equal(stop.error(), None, "the stop is answered")
         check_equal(pids_with("name test.A"), [], "it is over")
-        check_settles(lambda: bus.has_owner(NAME) and
-                      bus.client.dbus("GetNameOwner", "(s)", NAME) != first, True,
+        check_settles(lambda: bus.owner(NAME) not in ("", first), True,
                       "then another one serves")
         check_settles(lambda: world.fields(bus, "test.A")["State"], "inactive", "and knows of it")
 

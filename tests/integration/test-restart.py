@@ -18,14 +18,6 @@ ERROR = "org.freedesktop.DBus.Error."
 DOORS = ("signal", "helper")
 
 
-def owner(bus):
-    """The activator's unique name, or nothing."""
-    try:
-        return bus.client.dbus("GetNameOwner", "(s)", NAME)
-    except DBusError:
-        return ""
-
-
 def kill_activator(activator):
     old = activator.pid
     kill_pid(old)
@@ -98,7 +90,7 @@ for the_way in ("Reexec", "--replace"):
         for name in names:
             world.service(name, f"name {name}")
         world.served(bus, *names)
-        first = owner(bus)
+        first = bus.owner(NAME)
         socket = next((world.path / "run/dbus-activator").glob("*/requests"))
         looked = {"there": 0, "gone": 0}
 
@@ -121,7 +113,7 @@ for the_way in ("Reexec", "--replace"):
         if way != "Reexec":
             activator.wait_end()
             successor.wait_ready()
-        wait_for(lambda: owner(bus) not in ("", first), "the next one")
+        wait_for(lambda: bus.owner(NAME) not in ("", first), "the next one")
         check_equal(looked["gone"], 0, "there is always something to connect to")
         looked["over"] = True
         looking.join()
