@@ -57,7 +57,7 @@ enum message_type {
     /* u64 run, u8 stage (enum spawn_stage), u32 errno, u64 time: it could not be started.
      * Followed by MESSAGE_EMPTY. */
     MESSAGE_SPAWN_FAILED = 4,
-    /* u64 run, u64 seq, u32 pid, u8 how (enum end_how), u32 status, u8 adopted,
+    /* u64 run, u64 seq, u32 pid, u8 how (enum end_how), u32 status, u8 adopted (enum exit_flags),
      * u8 first (it is the process that was spawned), u64 time, string last words.
      * seq counts from 1 within the run; acknowledged by MESSAGE_ACK. Last words: the last
      * line that the run has written so far, at most 200 bytes, only beside a bad end. */
@@ -154,6 +154,15 @@ enum end_how {
     END_KILLED = 2,
     END_DUMPED = 3,
 };
+
+enum exit_flags {
+    EXIT_ADOPTED = 1 << 0,
+    /* Top reaper only: it had ended before its own reaper died, which may have told it. */
+    EXIT_LEFT = 1 << 1,
+};
+/* A run's reaper waits for what has ended when it has the receipt for that, but never keeps more
+ * than so many waiting: who knows the last so many ends it told knows what it can leave. */
+#define MESSAGE_KEPT_MAX 256
 
 enum spawn_stage {
     SPAWN_STAGE_FORK = 1,

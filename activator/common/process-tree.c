@@ -15,6 +15,88 @@
 /* No stdio and no DIR in here: a reaper lives for months in a few pages, and each of those
  * would dirty several more on the first walk. */
 
+/* --- descriptors for /proc --------------------------------------------------------------- */
+
+/* As many as a walk has open at once: a folder of threads, one's list of children, a process. */
+#define RESERVED 3
+
+static int reserve[RESERVED] = {-1, -1, -1};
+static bool reserving;
+
+/* Files of their own, not copies: a system that has no more of them is helped by one closed. */
+static void reserve_fill(void)
+{
+    for (int i = 0; i < RESERVED; i++) {
+        if (reserve[i] < 0)
+            reserve[i] = open("/", O_PATH | O_CLOEXEC);
+    }
+}
+
+void process_tree_reserve(void)
+{
+    for (int i = 0; i < RESERVED; i++) {
+        if (reserve[i] >= 0)
+            close(reserve[i]);
+        reserve[i] = -1;
+    }
+    reserving = true;
+    reserve_fill();
+}
+
+bool process_trouble(int number)
+{
+    return number == EMFILE || number == ENFILE || number == ENOMEM;
+}
+
+static int proc_open(const char *path, int flags)
+{
+    int fd = open(path, flags | O_RDONLY | O_CLOEXEC);
+
+    for (int i = 0; i < RESERVED && fd < 0 && (errno == EMFILE || errno == ENFILE); i++) {
+        if (reserve[i] < 0)
+            continue;
+        close(reserve[i]);
+        reserve[i] = -1;
+        fd = open(path, flags | O_RDONLY | O_CLOEXEC);
+    }
+    return fd;
+}
+
+static void proc_close(int fd)
+{
+    int held = errno;
+
+    close(fd);
+    if (reserving)
+        reserve_fill();
+    errno = held;
+}
+
+/* What is not lack of something says that the process is gone, or hidden from us, which is the
+ * same. */
+static int walk_error(int number)
+{
+    return process_trouble(number) ? -number : 0;
+}
+
+long process_file_read(pid_t pid, const char *name, char *text, size_t size)
+{
+    char path[48];
+
+    snprintf(path, sizeof path, "/proc/%d/%.16s", (int)pid, name);
+    int fd = proc_open(path, 0);
+    if (fd < 0)
+        return -errno;
+    ssize_t length = read(fd, text, size - 1);
+    if (length < 0)
+        length = -errno;
+    proc_close(fd);
+    text[length < 0 ? 0 : length] = '\0';
+    return length;
+}
+
+/* --- the tree ---------------------------------------------------------------------------- */
+
 static int tree_append(struct process_tree *tree, const struct process_stat *s)
 {
     if (tree->count == tree->room) {
@@ -69,24 +151,18 @@ static bool parse_stat(const char *rest, struct process_stat *s)
 
 bool process_stat_read(pid_t pid, struct process_stat *s)
 {
-    char path[32];
     char text[1024];
 
     memset(s, 0, sizeof *s);
     s->pid = pid;
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t length = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (length <= 0)
-        return false;
-    text[length] = '\0';
+    long length = process_file_read(pid, "stat", text, sizeof text);
     /* The name in parentheses may hold anything, also blanks and parentheses: what follows the
      * last one is safe to split. */
-    const char *rest = strrchr(text, ')');
-    return rest && parse_stat(rest + 1, s);
+    const char *rest = length > 0 ? strrchr(text, ')') : NULL;
+    if (rest && parse_stat(rest + 1, s))
+        return true;
+    errno = length < 0 && process_trouble((int)-length) ? (int)-length : ESRCH;
+    return false;
 }
 
 pid_t process_parent(pid_t pid, uint64_t *start, char *state)
@@ -94,7 +170,7 @@ pid_t process_parent(pid_t pid, uint64_t *start, char *state)
     struct process_stat s;
 
     if (!process_stat_read(pid, &s))
-        return 0;
+        return process_trouble(errno) ? -1 : 0;
     if (start)
         *start = s.start;
     if (state)
@@ -115,9 +191,9 @@ static int append_child(const struct walk *w, pid_t pid)
 {
     struct process_stat s;
 
-    if (pid <= 0 || (w->skip && w->skip(pid, w->data)) || !process_stat_read(pid, &s))
+    if (pid <= 0 || (w->skip && w->skip(pid, w->data)))
         return 0;
-    return tree_append(w->tree, &s);
+    return process_stat_read(pid, &s) ? tree_append(w->tree, &s) : walk_error(errno);
 }
 
 /* Appends the children that one thread of `parent` has. */
@@ -130,9 +206,9 @@ static int children_of_thread(const struct walk *w, const char *thread)
     int result = 0;
 
     snprintf(path, sizeof path, "/proc/%d/task/%.16s/children", (int)w->parent, thread);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = proc_open(path, 0);
     if (fd < 0)
-        return errno == ENOENT || errno == ESRCH ? 0 : -errno;
+        return walk_error(errno);
     /* Numbers with a blank after each; one may be cut in two by the buffer's end. */
     while (result == 0 && (length = read(fd, text, sizeof text)) > 0) {
         for (ssize_t i = 0; i < length && result == 0; i++) {
@@ -145,8 +221,8 @@ static int children_of_thread(const struct walk *w, const char *thread)
         }
     }
     if (result == 0)
-        result = append_child(w, pid);
-    close(fd);
+        result = length < 0 ? walk_error(errno) : append_child(w, pid);
+    proc_close(fd);
     return result;
 }
 
@@ -157,9 +233,9 @@ static int each_number(const char *path, int (*each)(const char *name, void *dat
     ssize_t length = 0;
     int result = 0;
 
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = proc_open(path, O_DIRECTORY);
     if (fd < 0)
-        return errno == ENOENT || errno == ESRCH ? 0 : -errno;
+        return walk_error(errno);
     while (result == 0 && (length = getdents64(fd, room, sizeof room)) > 0) {
         for (ssize_t at = 0; at < length && result == 0;) {
             const struct dirent64 *e = (const void *)(room + at);
@@ -168,7 +244,9 @@ static int each_number(const char *path, int (*each)(const char *name, void *dat
                 result = each(e->d_name, data);
         }
     }
-    close(fd);
+    if (result == 0 && length < 0)
+        result = walk_error(errno);
+    proc_close(fd);
     return result;
 }
 
@@ -183,9 +261,11 @@ static int each_process(const char *name, void *data)
     struct process_stat s;
     pid_t pid = (pid_t)strtol(name, NULL, 10);
 
-    if ((w->skip && w->skip(pid, w->data)) || !process_stat_read(pid, &s) || s.parent != w->parent)
+    if (w->skip && w->skip(pid, w->data))
         return 0;
-    return tree_append(w->tree, &s);
+    if (!process_stat_read(pid, &s))
+        return walk_error(errno);
+    return s.parent == w->parent ? tree_append(w->tree, &s) : 0;
 }
 
 static int children_of(struct walk *w, bool threaded)
@@ -252,17 +332,17 @@ int process_tree_add(struct process_tree *tree, pid_t pid)
     size_t from = tree->count;
 
     if (!process_stat_read(pid, &s))
-        return 0;
+        return walk_error(errno);
     int result = tree_append(tree, &s);
     return result < 0 ? result : grow(tree, from);
 }
 
-int process_tree_children(struct process_tree *tree, pid_t parent,
-                          bool (*known)(pid_t pid, void *data), void *data)
+int process_tree_children(struct process_tree *tree, bool (*known)(pid_t pid, void *data),
+                          void *data)
 {
-    struct walk w = {.tree = tree, .parent = parent, .skip = known, .data = data};
+    struct walk w = {.tree = tree, .parent = getpid(), .skip = known, .data = data};
 
-    return children_of(&w, true);
+    return children_of(&w, false);
 }
 
 bool process_is_below(pid_t pid, pid_t root)
@@ -312,7 +392,9 @@ int process_signal_seen(const struct tree_process *seen, int number, bool and_co
      * microseconds, better than a process that cannot be stopped. */
     if (fd < 0 && errno == ESRCH)
         return -ESRCH;
-    if (process_stat_read(seen->pid, &s) && s.start == seen->start && !s.zombie)
+    if (!process_stat_read(seen->pid, &s))
+        result = process_trouble(errno) ? -errno : -ESRCH;
+    else if (s.start == seen->start && !s.zombie)
         result = signal_pinned(fd, seen->pid, number);
     if (result == 0 && and_continue)
         signal_pinned(fd, seen->pid, SIGCONT);

@@ -23,7 +23,19 @@ struct process_stat {
     uint64_t start;
 };
 
-/* False when there is no such process or it cannot be read. */
+/* Keeps descriptors back, so that all of this can look at processes also when there are no more to
+ * be had; again in a copy of the process. For reapers: nobody else sees to what they own. */
+void process_tree_reserve(void);
+
+/* The first bytes of /proc/PID/NAME, with a NUL after them. Their number or a negative errno. */
+long process_file_read(pid_t pid, const char *name, char *text, size_t size);
+
+/* This errno says that something is lacking here (descriptors, memory), and nothing of the process
+ * that was to be looked at: look again later, and until then it is as it was. */
+bool process_trouble(int number);
+
+/* False when there is no such process that we may see (errno is ESRCH then), or when it cannot be
+ * read now (process_trouble(errno)). */
 bool process_stat_read(pid_t pid, struct process_stat *s);
 
 struct tree_process {
@@ -52,16 +64,17 @@ int process_tree_read(struct process_tree *tree, pid_t root, const pid_t *skip, 
 /* Adds one process and all below it. As process_tree_read(). */
 int process_tree_add(struct process_tree *tree, pid_t pid);
 
-/* Adds the direct children of one process only, and of those only the ones that known() does not
- * know (it is asked before anything is read of them). As process_tree_read(). */
-int process_tree_children(struct process_tree *tree, pid_t parent,
-                          bool (*known)(pid_t pid, void *data), void *data);
+/* Adds the direct children of this process (of one thread) only, and of those only the ones that
+ * known() does not know. It is asked before anything is read of them; where the kernel has no lists
+ * of children also about others' children. As process_tree_read(). */
+int process_tree_children(struct process_tree *tree, bool (*known)(pid_t pid, void *data),
+                          void *data);
 
 void process_tree_clear(struct process_tree *tree);
 
-/* The parent of pid, 0 when it is gone or unreadable. *start (may be NULL) gets its start time
- * in clock ticks since boot: pid and start together name a process for ever. *state (may be
- * NULL) its state letter. */
+/* The parent of pid, 0 when it is gone, -1 when that cannot be told now. *start (may be NULL) gets
+ * its start time in clock ticks since boot: pid and start together name a process for ever. *state
+ * (may be NULL) its state letter. */
 pid_t process_parent(pid_t pid, uint64_t *start, char *state);
 
 /* True when pid is root or below it, by climbing the parents. */

@@ -104,7 +104,9 @@ static gboolean report_exit(struct run *run, struct message_reader *r)
     e.end.pid = (pid_t)message_get_u32(r);
     e.end.how = message_get_u8(r);
     e.end.status = (gint32)message_get_u32(r);
-    e.adopted = message_get_u8(r) != 0;
+    guint8 flags = message_get_u8(r);
+    e.adopted = (flags & EXIT_ADOPTED) != 0;
+    e.left = (flags & EXIT_LEFT) != 0;
     e.first = message_get_u8(r) != 0;
     e.end.time = message_get_u64(r);
     e.words = message_get_string(r);

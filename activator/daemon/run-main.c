@@ -106,7 +106,7 @@ static struct run *climb(struct activator *a, pid_t pid, gboolean *broken, gbool
             return NULL;
         }
         pid = process_parent(pid, NULL, NULL);
-        if (pid == 0)
+        if (pid <= 0)
             *broken = TRUE;
     }
     return NULL;

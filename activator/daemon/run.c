@@ -64,6 +64,7 @@ void run_free(struct run *run)
     g_free(run->home);
     g_free(run->words);
     g_free(run->groups);
+    g_free(run->told);
     g_free(run->error_name);
     g_free(run->error_message);
     g_strfreev(run->command);
@@ -202,6 +203,25 @@ static gboolean is_new(struct run *run, guint64 seq)
     return TRUE;
 }
 
+/* What a reaper has told and was killed before it waited for, the top reaper tells as well; if the
+ * reaper's own word was still on its way, the top is the first. Told by the top: as negative. */
+static gboolean is_told(struct run *run, const struct run_exit *e)
+{
+    gboolean by_top = e->seq >= MESSAGE_TOP_SEQ;
+    pid_t other = by_top ? e->end.pid : -e->end.pid;
+
+    if (by_top && !e->left)
+        return FALSE;
+    for (guint i = 0; run->at_top && i < MIN(run->n_told, MESSAGE_KEPT_MAX); i++) {
+        if (run->told[i] == other)
+            return TRUE;
+    }
+    if (!run->told)
+        run->told = g_new(pid_t, MESSAGE_KEPT_MAX);
+    run->told[run->n_told++ % MESSAGE_KEPT_MAX] = -other;
+    return FALSE;
+}
+
 const char *end_how_text(guint8 how)
 {
     switch (how) {
@@ -284,11 +304,16 @@ void run_exited(struct run *run, const struct run_exit *e)
     }
     if (run->at_top)
         top_orphan_ended(run, e->end.pid);
+    if (is_told(run, e)) {
+        give_receipt(run, e->seq);
+        return;
+    }
+    gboolean first = e->first || (e->left && !run->first.known && e->end.pid == run->spawned_pid);
     run->last = e->end;
     run->gone[run->n_gone++ % RUN_REMEMBERED] = e->end;
     if (e->adopted)
         run->n_adopted++;
-    if (e->first)
+    if (first)
         run->first = e->end;
     /* What a stop does to the rest says nothing of the service. */
     if (ending_is_bad(&e->end) && !run->stopping) {

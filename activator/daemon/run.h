@@ -37,6 +37,8 @@ struct run {
     struct ending last;
     struct ending gone[RUN_REMEMBERED];
     guint n_gone;
+    pid_t *told; /* ring: see is_told(); NULL: none */
+    guint n_told;
     guint n_adopted;
     guint64 seq;                    /* highest number of the reaper's seen */
     guint64 top_seq;                /* highest number of the top's seen */
@@ -98,6 +100,7 @@ struct run_exit {
     guint64 seq;
     struct ending end;
     gboolean adopted;
+    gboolean left; /* by a reaper that was killed, as ended: it may have told it */
     gboolean first;
     const char *words;
 };

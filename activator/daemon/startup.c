@@ -63,8 +63,8 @@ static void expect_reapers(struct activator *a)
         if (rest && *rest == '.')
             wanted = g_ascii_strtoull(rest + 1, &rest, 10);
         char state = 0;
-        if (pid > 1 && process_parent((pid_t)pid, &start, &state) != 0 && state != 'Z' &&
-            (wanted == 0 || wanted == start))
+        pid_t parent = pid > 1 ? process_parent((pid_t)pid, &start, &state) : 0;
+        if (parent != 0 && state != 'Z' && (parent < 0 || wanted == 0 || wanted == start))
             g_hash_table_add(a->expected, GINT_TO_POINTER((pid_t)pid));
         else if (unlink(link) == 0 && pid > 1 && rest && *rest == ' ')
             ask_for_dead(a, id, (pid_t)pid, rest + 1);

@@ -5,6 +5,7 @@
 #include "reaper/process.h"
 
 #include <string.h>
+#include <sys/wait.h>
 
 void events_init(struct events *e, uint64_t run, uint64_t first, struct event_store *store)
 {
@@ -13,6 +14,7 @@ void events_init(struct events *e, uint64_t run, uint64_t first, struct event_st
     e->store = store;
     e->head = e->count = e->sent = 0;
     e->words_used = 0;
+    e->keeping = false;
 }
 
 bool events_full(const struct events *e)
@@ -82,12 +84,36 @@ void events_empty(struct events *e)
         append(e)->flags = EVENT_EMPTY;
 }
 
+bool events_know(const struct events *e, pid_t pid)
+{
+    for (size_t i = 0; i < e->count; i++) {
+        if (!(at(e, i)->flags & EVENT_EMPTY) && at(e, i)->pid == (uint32_t)pid)
+            return true;
+    }
+    return false;
+}
+
+static void wait_for(const struct event *event)
+{
+    if (!(event->flags & EVENT_EMPTY))
+        waitid(P_PID, event->pid, &(siginfo_t){0}, WEXITED | WNOHANG | __WALL);
+}
+
+void events_let_go(struct events *e)
+{
+    for (size_t i = 0; e->keeping && i < e->count; i++)
+        wait_for(at(e, i));
+    e->keeping = false;
+}
+
 void events_ack(struct events *e, uint64_t seq)
 {
     while (e->count > 0 && e->next - e->count <= seq) {
         const struct event *old = at(e, 0);
         if (old->words)
             e->words_used &= ~(1u << (old->words - 1));
+        if (e->keeping)
+            wait_for(old);
         e->head = (e->head + 1) % EVENTS_MAX;
         e->count--;
         if (e->sent > 0)
@@ -119,7 +145,8 @@ static int send_one(const struct events *e, size_t index, int socket)
     message_put_u32(m, event->pid);
     message_put_u8(m, event->how);
     message_put_u32(m, event->status);
-    message_put_u8(m, (event->flags & EVENT_ADOPTED) != 0);
+    message_put_u8(m, (event->flags & EVENT_ADOPTED ? EXIT_ADOPTED : 0) |
+                          (event->flags & EVENT_LEFT ? EXIT_LEFT : 0));
     message_put_u8(m, (event->flags & EVENT_FIRST) != 0);
     message_put_u64(m, event->time);
     message_put_string(m, event->words ? e->store->words[event->words - 1] : "");

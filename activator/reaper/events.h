@@ -16,6 +16,7 @@ enum event_flags {
     EVENT_EMPTY = 1 << 0,
     EVENT_ADOPTED = 1 << 1,
     EVENT_FIRST = 1 << 2,
+    EVENT_LEFT = 1 << 3, /* it had ended before its own reaper died, which may have told it */
 };
 
 struct event {
@@ -39,7 +40,10 @@ struct events {
     struct event_store *store;
     size_t head;
     size_t count;
-    size_t sent;         /* how many of them this connection was told */
+    size_t sent; /* how many of them this connection was told */
+    /* The ends in here were looked at and not waited for: each is a zombie until its receipt
+     * comes. If this process is killed, whoever adopts them learns how they ended. */
+    bool keeping;
     uint32_t words_used; /* bits: which of the store's words */
 };
 
@@ -50,7 +54,11 @@ bool events_full(const struct events *e);
 /* An end, as waitid() told it. words "" = none. Not when full. */
 void events_exit(struct events *e, const siginfo_t *info, uint8_t flags, const char *words);
 void events_empty(struct events *e);
-/* Everything up to seq may be forgotten. */
+/* Whether the end of pid is among them. */
+bool events_know(const struct events *e, pid_t pid);
+/* Waits for the zombies that are kept, and keeps none any more. */
+void events_let_go(struct events *e);
+/* Everything up to seq may be forgotten, and is waited for. */
 void events_ack(struct events *e, uint64_t seq);
 /* A new connection: all of it has to be told again. */
 void events_rewind(struct events *e);

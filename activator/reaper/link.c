@@ -176,6 +176,11 @@ static void try_again(struct link *l)
         return;
     loop_disarm(l->loop, &l->retry);
     int result = link_connect(l);
+    if ((result == -EMFILE || result == -ENFILE) && l->watch.fd >= 0) {
+        /* The last descriptor is better used. */
+        loop_close(l->loop, &l->watch);
+        result = link_connect(l);
+    }
     /* Nobody there: the folder's watch will tell. Somebody who does not take us yet (between
      * bind and listen, full backlog) or an old socket: no event comes, so look again. */
     if (result < 0 && (result != -ENOENT || l->watch.fd < 0))

@@ -194,6 +194,7 @@ static int get_ready(struct one *o)
     int result = loop_init(&o->loop);
     int fd = signals_take(&o->mask);
 
+    process_tree_reserve();
     if (result == 0)
         result = fd < 0 ? fd : loop_add(&o->loop, &o->signals, fd, EPOLLIN);
     if (result == 0)

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define REAP_TURN 128
+/* Children that are looked at one by one, which costs so many system calls for an end. */
+#define LOOK_MAX 1024
 /* ms: waiting for children failed, and no signal will tell of them again. */
 #define REAP_AGAIN 100
 #define LOG_TURN   (64u * 1024)
@@ -66,6 +68,8 @@ static void leave(struct run *r)
         loop_end(&r->loop, EXIT_NO_RUN);
         return;
     }
+    /* Who has ours does not know that they are told. */
+    events_let_go(&r->events);
     log_close(&r->log);
     record_remove(r);
     loop_end(&r->loop, 0);
@@ -153,13 +157,84 @@ static void ended(struct run *r, const siginfo_t *info)
     events_exit(&r->events, info, flags, bad ? r->log.words : "");
 }
 
-/* Waits for what has ended. Children that are not waited for as the queue is full stay zombies:
- * the kernel keeps their status for us. */
-static void reap(struct run *r)
-{
-    int n = 0;
+struct look {
+    struct run *run;
+    unsigned seen;
+    unsigned found;
+    bool living;
+    bool more;
+};
 
-    for (; n < REAP_TURN && !events_full(&r->events); n++) {
+/* "Known" to the walk: whatever is to be done about it has been done then. */
+static bool look_at(pid_t pid, void *data)
+{
+    struct look *l = data;
+    siginfo_t info = {0};
+
+    l->more |= l->found == REAP_TURN || l->seen > LOOK_MAX;
+    if (l->more || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+        return true;
+    l->seen++;
+    l->living |= info.si_pid == 0;
+    if (info.si_pid == 0 || events_know(&l->run->events, pid))
+        return true;
+    l->found++;
+    ended(l->run, &info);
+    return true;
+}
+
+/* Looks at all children, as those that are kept hide the others from waitid(P_ALL). True: there is
+ * more to do at once. */
+static bool look_around(struct run *r)
+{
+    struct look l = {.run = r};
+    struct process_tree none = {0};
+
+    int result = process_tree_children(&none, look_at, &l);
+    if (result < 0) {
+        loop_arm(&r->loop, &r->again, REAP_AGAIN);
+        return false;
+    }
+    if (!l.more && !l.living)
+        nothing_left(r);
+    /* Others need the pids, and the ends of thousands are not to cost us thousands of looks each:
+     * these are waited for at once, until the activator has the last of them. Killed now as well,
+     * we take them along. */
+    if (r->events.count <= MESSAGE_KEPT_MAX - REAP_TURN && l.seen <= LOOK_MAX)
+        return l.more;
+    events_let_go(&r->events);
+    return true;
+}
+
+/* Takes note of what has ended, and leaves it a zombie until that has reached the activator: when
+ * we are killed before, the top reaper has them with their status. True: there is more to do at
+ * once. */
+static bool reap_keeping(struct run *r)
+{
+    siginfo_t info = {0};
+
+    if (r->events.count > 0)
+        return look_around(r);
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) {
+        if (errno == ECHILD)
+            nothing_left(r);
+        else
+            loop_arm(&r->loop, &r->again, REAP_AGAIN);
+        return false;
+    }
+    if (info.si_pid == 0)
+        return false;
+    ended(r, &info);
+    /* Nobody waits for the others' sake. */
+    run_tell(r);
+    return look_around(r);
+}
+
+/* Waits for what has ended. Children that are not waited for as the queue is full stay zombies:
+ * the kernel keeps their status for us. True: there is more to do at once. */
+static bool reap_all(struct run *r)
+{
+    for (int n = 0; n < REAP_TURN && !events_full(&r->events); n++) {
         siginfo_t info = {0};
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
             if (errno == EINTR)
@@ -168,17 +243,24 @@ static void reap(struct run *r)
                 nothing_left(r);
             else if (errno != ECHILD)
                 loop_arm(&r->loop, &r->again, REAP_AGAIN);
-            break;
+            return false;
         }
         if (info.si_pid == 0)
-            break;
+            return false;
         if (r->id != 0)
             ended(r, &info);
-        if (n == REAP_TURN - 1)
-            loop_arm(&r->loop, &r->again, 0);
     }
+    return !events_full(&r->events);
+}
+
+static void reap(struct run *r)
+{
+    bool more = r->events.keeping ? reap_keeping(r) : reap_all(r);
+
+    if (more)
+        loop_arm(&r->loop, &r->again, 0);
     /* Not between thousands that have ended and are only to be waited for. */
-    bool all = n < REAP_TURN && !events_full(&r->events);
+    bool all = !more && !events_full(&r->events);
     if (!r->empty && all && r->kill_until > 0 && loop_now() < r->kill_until)
         run_signal_all(r, SIGKILL, false, &(struct signalled){0});
     run_tell(r);
@@ -207,6 +289,8 @@ void run_acknowledge(struct run *r, uint64_t seq)
     bool full = events_full(&r->events);
 
     events_ack(&r->events, seq);
+    if (r->events.count == 0)
+        r->events.keeping = true;
     if (full && !r->empty)
         loop_arm(&r->loop, &r->again, 0);
     run_leave_if_done(r);
@@ -242,6 +326,7 @@ void run_begin(struct run *r, const struct spawn_request *q)
     r->stop.timeout = q->stop_timeout ? q->stop_timeout : STOP_TIMEOUT;
     strcpy(r->note, q->note);
     events_init(&r->events, q->run, 1, &store);
+    r->events.keeping = true;
     /* First: when all of us are killed, it has to be known what runs here. */
     record_write(r);
     r->pid = spawn_program(q, &r->ready, &r->failure);
@@ -281,6 +366,7 @@ int run_get_ready(struct run *r, const int log[2], int lifeline)
 
     if (result < 0)
         return result;
+    process_tree_reserve();
     process_parent(getpid(), &r->start, NULL);
     int fd = signals_take(&found);
     r->signals.data = r;

@@ -301,7 +301,7 @@ def reconnects_and_tells_again(a):
     a.vanish()
     with open(fifo, 'w') as f:
         f.write('go\n')
-    wait_for(lambda: below(p.pid) == [], 'the end of all')
+    wait_for(lambda: not any(map(alive, below(p.pid))), 'the end of all')
     time.sleep(0.2)
     assert p.poll() is None
     a.listen()

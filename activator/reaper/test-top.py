@@ -5,6 +5,7 @@ forwards what the test says (fake_activator), so that it can be killed and start
 import array
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -52,6 +53,8 @@ class Top:
         self.a = a
         path = a.folder + '/fake'
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.path.exists(path):
+            os.unlink(path)
         self.listener.bind(path)
         self.listener.listen(10)
         self.process = subprocess.Popen(
@@ -328,7 +331,76 @@ def a_reaper_with_nothing_left(a):
     killed(reaper)
     gone = t.link.expect(REAPER_GONE)
     assert gone.run == 5 and gone.left == 0
+    end = t.link.expect(EXIT)
+    # By the reaper as well, perhaps: bit 1.
+    assert (end.pid, end.status, end.adopted) == (first, 0, 3), end
     assert t.link.expect(EMPTY).run == 5
+
+
+@test
+def ends_that_a_killed_reaper_knew(a):
+    """While there is no activator, services end, and then their reapers are killed."""
+    t = Top(a, stderr=subprocess.DEVNULL)
+    runs = {run: t.run(run, script) for run, script in
+            enumerate(('exec sleep 1000', 'sleep 1000 & exec sleep 1000',
+                       'setsid sleep 1000 & exec sleep 1000'), 1)}
+    t.link.expect(REPLAYED)
+    a.vanish()
+    killed(t.activator)
+    wait_for(lambda: stat(t.activator) is None and stat(t.process.pid).state == 'S',
+             'the end of the activator')
+    os.kill(t.process.pid, signal.SIGSTOP)
+    for number, (reaper, c, first) in runs.items():
+        os.kill(first, number)
+        wait_for(lambda: not alive(first), 'the end of the service')
+    for reaper, c, first in runs.values():
+        killed(reaper)
+        wait_for(lambda: parent(first) == t.process.pid, 'the top')
+    os.kill(t.process.pid, signal.SIGCONT)
+    t.next()
+    got = []
+    while not got or got[-1].type != REPLAYED:
+        got.append(t.link.receive())
+    ends = {(m.run, m.pid, m.how, m.status, m.adopted) for m in got if m.type == EXIT}
+    assert ends == {(run, first, KILLED, run, 3) for run, (_, _, first) in runs.items()}, got
+    assert {m.run for m in got if m.type == REAPER_GONE} == set(runs)
+    # What is alive still is told as its own, by nobody else.
+    assert {m.run for m in got if m.type == EMPTY} == {1}, got
+    t.link.signal(2, signal.SIGKILL)
+    t.link.signal(3, signal.SIGKILL)
+    empty = set()
+    while len(empty) < 2:
+        m = t.link.receive()
+        assert m.type != EXIT or m.adopted == 1, m
+        if m.type == EMPTY:
+            empty.add(m.run)
+
+
+@test
+def the_top_without_a_free_descriptor(a):
+    """What it cannot see has not ended, and is nobody else's."""
+    for extra in 0, 1, 2:
+        t = Top(a, stderr=subprocess.DEVNULL)
+        runs = {run: t.run(run, 'sleep 1000 & sleep 1000 & wait') for run in (1, 2, 3)}
+        t.link.expect(REPLAYED)
+        for reaper, c, first in runs.values():
+            wait_for(lambda: len(below(reaper)) == 3, 'three processes')
+        number = len(os.listdir('/proc/%d/fd' % t.process.pid)) + extra
+        resource.prlimit(t.process.pid, resource.RLIMIT_NOFILE, (number, number))
+        for run, (reaper, c, first) in runs.items():
+            killed(reaper)
+            gone = t.link.expect(REAPER_GONE)
+            assert (gone.run, gone.left) == (run, 3), gone
+            t.link.signal(run, 0)
+            assert t.link.expect(SIGNALLED).left == 3
+            assert [pid for pid, start in t.link.orphans[run]] == [first]
+        t.link.signal(2, signal.SIGKILL)
+        got = t.until_empty(2)
+        assert {m.run for m in got} == {2}, got
+        assert alive(runs[1][2]) and alive(runs[3][2])
+        killed(t.process.pid)
+        ended(t.process)
+        kill_all_below()
 
 
 @test

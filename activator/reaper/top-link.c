@@ -229,9 +229,10 @@ static int read_run(void *data, struct process_tree *tree)
     const struct of_run *of = data;
 
     memset(tree, 0, sizeof *tree);
-    top_scan(of->top);
+    bool seen = top_scan(of->top);
     const struct top_run *run = top_run_find(of->top, of->id);
-    return run ? top_run_tree(of->top, run, tree) : 0;
+    int result = run ? top_run_tree(of->top, run, tree) : 0;
+    return seen ? result : -EAGAIN;
 }
 
 static void take_signal(struct top *t, struct message_reader *m)

@@ -19,6 +19,8 @@
 #define READ_ALL 1024
 /* How long a program may take from fork to exec: less than a run without any is waited for. */
 #define UNCLEAR_MS 500
+/* Until there may be descriptors or memory again. */
+#define TROUBLE_MS 100
 
 /* --- dead reapers ----------------------------------------------------------------------- */
 
@@ -40,6 +42,8 @@ static bool foreign_has_died(struct top *t, struct top_reaper *r)
         int fd = (int)syscall(SYS_pidfd_open, r->pid, 0);
         if (fd < 0 && errno == ESRCH)
             return true;
+        if (fd < 0 && process_trouble(errno))
+            loop_arm(&t->loop, &t->again, TROUBLE_MS);
         r->watch = (struct loop_source){.fd = -1, .ready = on_foreign_end, .data = t};
         if (fd >= 0 && loop_add(&t->loop, &r->watch, fd, EPOLLIN) < 0)
             close(fd);
@@ -77,25 +81,17 @@ static bool mark_dead(struct top *t)
 
 /* --- whose is it? ----------------------------------------------------------------------- */
 
-static bool read_text(pid_t pid, const char *name, char *text, size_t size)
+static bool read_text(struct top *t, pid_t pid, const char *name, char *text, size_t size)
 {
-    char path[48];
+    long length = process_file_read(pid, name, text, size);
 
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t length = read(fd, text, size - 1);
-    close(fd);
-    if (length < 0)
-        return false;
-    text[length] = '\0';
-    return true;
+    t->trouble |= length < 0 && process_trouble((int)-length);
+    return length >= 0;
 }
 
 /* The program of a reaper that was killed between fork and exec looks like the reaper; so does what
  * only calls itself so, which is why this is believed for a moment only. */
-static bool is_before_exec(const struct top *t, pid_t pid)
+static bool is_before_exec(struct top *t, pid_t pid)
 {
     char path[48];
     char text[512];
@@ -106,7 +102,7 @@ static bool is_before_exec(const struct top *t, pid_t pid)
         return false;
     snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
     if (stat(path, &other) < 0 || stat("/proc/self/exe", &own) < 0 || own.st_ino != other.st_ino ||
-        own.st_dev != other.st_dev || !read_text(pid, "cmdline", text, sizeof text))
+        own.st_dev != other.st_dev || !read_text(t, pid, "cmdline", text, sizeof text))
         return false;
     size_t length = strlen(text);
     return length >= 7 &&
@@ -116,7 +112,7 @@ static bool is_before_exec(const struct top *t, pid_t pid)
 /* A reaper that the activator has just cloned as our child and that it has not announced, or what
  * else is the activator's own. All that is in our session until it has a run, and nothing of a
  * service ever is. Not recorded: it will be looked at again. */
-static bool is_coming(const struct top *t, const struct process_stat *s, bool *unclear)
+static bool is_coming(struct top *t, const struct process_stat *s, bool *unclear)
 {
     if (s->session == getsid(0) || (t->activator > 0 && s->session == getsid(t->activator)))
         return true;
@@ -126,22 +122,26 @@ static bool is_coming(const struct top *t, const struct process_stat *s, bool *u
     return true;
 }
 
+static struct top_run *run_of_reaper(const struct top *t, pid_t reaper)
+{
+    struct top_run *run = reaper > 0 ? t->runs : NULL;
+
+    while (run && (run->reaper != reaper || run->empty))
+        run = run->next;
+    return run;
+}
+
 /* A kernel with this project's series says from which direct child of ours a process descends,
  * also after all its parents have died. */
-static struct top_run *by_lineage(const struct top *t, pid_t pid)
+static struct top_run *by_lineage(struct top *t, pid_t pid)
 {
     char text[4096];
     const char *line = NULL;
 
-    if (!read_text(pid, "status", text, sizeof text))
+    if (!read_text(t, pid, "status", text, sizeof text))
         return NULL;
     line = strstr(text, "\nLineage:\t");
-    pid_t root = line ? (pid_t)strtol(line + 10, NULL, 10) : 0;
-    for (struct top_run *run = t->runs; run && root > 0; run = run->next) {
-        if (run->reaper == root && !run->empty)
-            return run;
-    }
-    return NULL;
+    return line ? run_of_reaper(t, (pid_t)strtol(line + 10, NULL, 10)) : NULL;
 }
 
 /* What still writes into a run's log is of that run: each has a pipe of its own. */
@@ -168,8 +168,10 @@ static struct top_run *by_pipe(const struct top *t, pid_t pid)
 static struct top_run *by_session(const struct top *t, const struct process_stat *s)
 {
     for (size_t i = 0; i < t->nknown; i++) {
-        if (t->known[i].run && t->known[i].session == s->session)
-            return t->known[i].run;
+        const struct top_known *known = &t->known[i];
+        struct top_run *run = known->run ? known->run : run_of_reaper(t, known->reaper);
+        if (run && known->session == s->session)
+            return run;
     }
     for (size_t i = 0; i < t->nknown; i++) {
         if (t->known[i].run && t->known[i].group == s->group)
@@ -198,7 +200,7 @@ static struct top_run *best_guess(const struct top *t, size_t *candidates)
 }
 
 /* sure: only by what cannot err. */
-static struct top_run *whose(const struct top *t, const struct process_stat *s, bool sure)
+static struct top_run *whose(struct top *t, const struct process_stat *s, bool sure)
 {
     const struct top_known *seen = top_known_find(t, s->pid);
     struct top_run *run = NULL;
@@ -206,6 +208,8 @@ static struct top_run *whose(const struct top *t, const struct process_stat *s, 
 
     if (seen && seen->start == s->start && seen->run && !seen->run->empty)
         return seen->run;
+    if (seen && seen->start == s->start && run_of_reaper(t, seen->reaper))
+        return run_of_reaper(t, seen->reaper);
     struct top_run *guess = best_guess(t, &candidates);
     if (candidates <= 1)
         return guess;
@@ -224,6 +228,7 @@ static void give(struct top *t, const struct process_stat *s, struct top_run *ru
                             .session = s->session,
                             .group = s->group,
                             .child = true,
+                            .left = s->zombie,
                             .start = s->start,
                             .run = run};
 
@@ -240,15 +245,18 @@ static void give_all(struct top *t, const struct process_tree *tree)
         for (size_t i = 0; i < tree->count; i++) {
             const struct top_known *old = top_known_find(t, tree->list[i].pid);
             struct process_stat s;
-            if ((old && old->child && old->start == tree->list[i].start) ||
-                !process_stat_read(tree->list[i].pid, &s))
+            if (old && old->child && old->start == tree->list[i].start)
                 continue;
+            if (!process_stat_read(tree->list[i].pid, &s)) {
+                t->trouble |= process_trouble(errno);
+                continue;
+            }
             if (is_coming(t, &s, &unclear)) {
                 t->undecided += !s.zombie;
                 continue;
             }
             struct top_run *run = whose(t, &s, round == 0);
-            if (run || round == 1)
+            if ((run || round == 1) && !t->trouble)
                 give(t, &s, run);
         }
     }
@@ -324,16 +332,17 @@ static void forget_strangers(struct top *t)
     }
 }
 
-void top_scan(struct top *t)
+bool top_scan(struct top *t)
 {
     struct process_tree tree = {0};
+    int result = 0;
 
     /* A reaper that dies between the look at the reapers and the list of children leaves orphans
      * in the list that would be given to others: then both are read again. */
     mark_dead(t);
     do {
         process_tree_clear(&tree);
-        process_tree_children(&tree, getpid(), is_known, t);
+        result = process_tree_children(&tree, is_known, t);
         /* What is in the list was spawned by a reaper that was announced before it was told to:
          * with what has arrived read, its run is known. */
         if (!t->scanning) {
@@ -342,11 +351,45 @@ void top_scan(struct top *t)
             t->scanning = false;
         }
     } while (mark_dead(t));
-    take_over(t);
-    give_all(t, &tree);
+    t->trouble = result < 0;
+    if (!t->trouble) {
+        take_over(t);
+        give_all(t, &tree);
+    }
     process_tree_clear(&tree);
+    if (t->trouble) {
+        loop_arm(&t->loop, &t->again, TROUBLE_MS);
+        return false;
+    }
     settle(t);
     forget_strangers(t);
+    return true;
+}
+
+/* The activator has ended: what ends before the next one hears of it stays a zombie of its reaper,
+ * and a zombie that comes to us has lost all that says whose it was. Once for each activator: what
+ * lives then is what can end. */
+static void look_below_reapers(struct top *t)
+{
+    for (const struct top_reaper *r = t->reapers; r; r = r->next) {
+        struct process_tree tree = {0};
+        if (r->run != 0 && !r->dead)
+            process_tree_read(&tree, r->pid, NULL, 0);
+        for (size_t i = 0; i < tree.count; i++) {
+            const struct tree_process *p = &tree.list[i];
+            struct top_known new = {
+                .pid = p->pid, .session = p->session, .start = p->start, .reaper = r->pid};
+            if (!top_known_find(t, p->pid) || !top_known_find(t, p->pid)->child)
+                top_known_add(t, &new);
+        }
+        process_tree_clear(&tree);
+    }
+}
+
+/* What is below a reaper is remembered as long as that lives. */
+static bool is_kept(const struct top *t, const struct top_known *known)
+{
+    return known->child || (known->reaper && top_reaper_find(t, known->reaper));
 }
 
 void top_snapshot(struct top *t)
@@ -354,12 +397,19 @@ void top_snapshot(struct top *t)
     uint64_t now = loop_now();
     size_t kept = 0;
 
+    if (t->activator > 0) {
+        t->looked_below = false;
+    } else if (!t->looked_below) {
+        t->looked_below = true;
+        look_below_reapers(t);
+    }
+
     /* With one run there is nothing to tell apart. */
     if (!t->runs || !t->runs->next || (t->nknown > MANY && now - t->snapshot < 100))
         return;
     t->snapshot = now;
     for (size_t i = 0; i < t->nknown; i++) {
-        if (t->known[i].child)
+        if (is_kept(t, &t->known[i]))
             t->known[kept++] = t->known[i];
     }
     t->nknown = kept;

@@ -250,9 +250,12 @@ void top_activator_ended(struct top *t, const siginfo_t *info)
 
 /* --- children --------------------------------------------------------------------------- */
 
-static void member_ended(struct top *t, struct top_run *run, const siginfo_t *info)
+static void member_ended(struct top *t, const siginfo_t *info)
 {
     bool bad = info->si_code != CLD_EXITED || info->si_status != 0;
+    const struct top_known *known = top_known_find(t, info->si_pid);
+    struct top_run *run = known && known->child ? known->run : NULL;
+    uint8_t flags = EVENT_ADOPTED | (known && known->left ? EVENT_LEFT : 0);
 
     top_known_remove(t, info->si_pid);
     if (!run)
@@ -260,7 +263,7 @@ static void member_ended(struct top *t, struct top_run *run, const siginfo_t *in
     top_run_log_catch_up(run);
     /* Nobody took the events of thousands: the others are lost, the end is told. */
     if (!events_full(&run->events))
-        events_exit(&run->events, info, EVENT_ADOPTED, bad && run->log ? run->log->words : "");
+        events_exit(&run->events, info, flags, bad && run->log ? run->log->words : "");
 }
 
 /* Waits for one child. False when there is none that has ended. */
@@ -275,8 +278,10 @@ static bool reap_one(struct top *t)
     if (info.si_pid == 0)
         return false;
     struct top_reaper *r = top_reaper_find(t, info.si_pid);
-    if (info.si_pid != t->activator && (r ? !r->dead : !top_known_find(t, info.si_pid))) {
-        top_scan(t);
+    const struct top_known *known = top_known_find(t, info.si_pid);
+    if (info.si_pid != t->activator && (r ? !r->dead : !known || !known->child)) {
+        if (!top_scan(t))
+            return false;
         r = top_reaper_find(t, info.si_pid);
     }
     waitid(P_PID, (id_t)info.si_pid, &taken, WEXITED | WNOHANG | __WALL);
@@ -285,10 +290,20 @@ static bool reap_one(struct top *t)
     } else if (r) {
         top_reaper_forget(t, r);
     } else {
-        struct top_known *known = top_known_find(t, info.si_pid);
-        member_ended(t, known && known->child ? known->run : NULL, &info);
+        member_ended(t, &info);
     }
     return true;
+}
+
+/* What others are cannot be found out now. */
+static void reap_activator(struct top *t)
+{
+    siginfo_t info = {0};
+
+    if (t->activator > 0 &&
+        waitid(P_PID, (id_t)t->activator, &info, WEXITED | WNOHANG | __WALL) == 0 &&
+        info.si_pid == t->activator)
+        top_activator_ended(t, &info);
 }
 
 static void look_after(struct top *t, struct top_run *run)
@@ -320,10 +335,15 @@ void top_work(struct top *t)
      * arrived read, none is unknown. */
     link_read(&t->link, READ_TURN);
     top_scan(t);
-    for (int n = 0; n < REAP_TURN && more && !t->loop.over; n++)
+    for (int n = 0; n < REAP_TURN && more && !t->loop.over && !t->trouble; n++)
         more = reap_one(t);
     /* The last one of a run may have left children, which are ours since. */
-    top_scan(t);
+    if (t->trouble || !top_scan(t)) {
+        reap_activator(t);
+        top_tell(t);
+        stop_look(&t->stop);
+        return;
+    }
     for (struct top_run *run = t->runs, *next = NULL; run && !more; run = next) {
         next = run->next;
         look_after(t, run);
@@ -400,6 +420,7 @@ static int get_ready(struct top *t)
         keep[nkeep++] = t->options->lifeline;
     descriptors_clean(keep, nkeep);
     raise_descriptors(t);
+    process_tree_reserve();
     int result = loop_init(&t->loop);
     int fd = signals_take(&t->mask);
     if (result == 0)

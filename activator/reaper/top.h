@@ -66,9 +66,11 @@ struct top_known {
     pid_t session;
     pid_t group;
     bool child;
+    bool left; /* it had ended when it became ours */
     bool told; /* to the activator, on this connection */
     uint64_t start;
     struct top_run *run; /* NULL: of no run */
+    pid_t reaper;        /* it was seen below this living one; 0: none */
 };
 
 struct top {
@@ -104,9 +106,11 @@ struct top {
     size_t known_room;
     uint64_t snapshot; /* ms: of the last */
     bool replaying;
-    bool scanning;    /* top_scan() reads the activator's words */
-    size_t undecided; /* children that may be spares, or programs of a dead reaper before exec */
-    uint64_t unclear; /* ms: since when there are some of the latter; 0: there are none */
+    bool looked_below; /* since the activator's end */
+    bool trouble;      /* the last top_scan() could not see all */
+    bool scanning;     /* top_scan() reads the activator's words */
+    size_t undecided;  /* children that may be spares, or programs of a dead reaper before exec */
+    uint64_t unclear;  /* ms: since when there are some of the latter; 0: there are none */
     size_t nanswers;
     struct {
         uint64_t run;
@@ -154,7 +158,9 @@ int top_run_tree(const struct top *t, const struct top_run *run, struct process_
 /* True when the process of this reaper is no more (it may not have been waited for yet); what
  * waitid() says of its end is in r->end then, as far as it is known. */
 bool top_reaper_has_died(struct top *t, struct top_reaper *r);
-/* Finds dead reapers and gives the children that nobody knows to runs. */
-void top_scan(struct top *t);
+/* Finds dead reapers and gives the children that nobody knows to runs. False: not all could be
+ * seen, for lack of descriptors or memory. Then nothing that depends on it (what has ended, what is
+ * left of a run) may be said; top_work() is called again. */
+bool top_scan(struct top *t);
 /* Remembers who is below whom, so that a later orphan's run can be told. */
 void top_snapshot(struct top *t);
