@@ -227,12 +227,19 @@ long message_receive(int socket, void *buffer, int fds[MESSAGE_MAX_FDS])
                             .msg_control = &control,
                             .msg_controllen = sizeof control};
     ssize_t received = 0;
+    bool reset = false;
+    bool again = true;
 
     for (size_t i = 0; i < MESSAGE_MAX_FDS; i++)
         fds[i] = -1;
-    do
+    while (again) {
         received = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-    while (received < 0 && errno == EINTR);
+        /* A peer that died with messages unread: the kernel says so once, before it hands out
+         * what that one had sent. (unix_release_sock(), __skb_try_recv_datagram().) */
+        bool first = received < 0 && errno == ECONNRESET && !reset;
+        reset |= first;
+        again = first || (received < 0 && errno == EINTR);
+    }
     if (received < 0)
         return -errno;
     size_t found = take_descriptors(&header, fds);

@@ -144,6 +144,7 @@ struct activator {
     guint replace_timer;
     gboolean hand_over; /* leaving, but services and runs stay */
     gboolean serving;
+    guint64 begun; /* when this activator was */
     gboolean leaving;
     gboolean again;    /* not the first one below this top reaper */
     gboolean replaced; /* the next one is there already */

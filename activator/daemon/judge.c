@@ -181,6 +181,8 @@ static void fail_by_end(struct run *run, const struct ending *end, const char *w
     char *how = ending_text(end);
     gboolean exited = end->how == END_EXITED || end->how == END_UNKNOWN;
 
+    if (run->recovered && end->time && end->time < run->a->begun)
+        what = "while there was no activator to see whether it had taken its name";
     g_string_printf(text, "Service %s %s %s", run->service->name, how, what);
     add_words(run, text);
     struct verdict_text v = {.code = exited ? VERDICT_CHILD_EXITED : VERDICT_CHILD_SIGNALED,

@@ -384,6 +384,7 @@ static struct activator *activator_new(struct options *o)
     a->options = o;
     a->system = o->system;
     a->lock_fd = -1;
+    a->begun = now_usec();
     a->loop = g_main_loop_new(NULL, FALSE);
     a->connected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     a->guid_links = g_ptr_array_new_with_free_func(g_free);
