@@ -72,9 +72,15 @@ static void proc_close(int fd)
     errno = held;
 }
 
-/* What is not lack of something says that the process is gone, or hidden from us, which is the
- * same. */
-static int walk_error(int number)
+/* Of a list of children or processes: that of one that is gone is empty. */
+static int list_error(int number)
+{
+    return number == ENOENT || number == ESRCH ? 0 : -number;
+}
+
+/* Of one process: what is not lack of something says that it is gone, or hidden from us, which is
+ * the same. */
+static int stat_error(int number)
 {
     return process_trouble(number) ? -number : 0;
 }
@@ -193,7 +199,7 @@ static int append_child(const struct walk *w, pid_t pid)
 
     if (pid <= 0 || (w->skip && w->skip(pid, w->data)))
         return 0;
-    return process_stat_read(pid, &s) ? tree_append(w->tree, &s) : walk_error(errno);
+    return process_stat_read(pid, &s) ? tree_append(w->tree, &s) : stat_error(errno);
 }
 
 /* Appends the children that one thread of `parent` has. */
@@ -208,7 +214,7 @@ static int children_of_thread(const struct walk *w, const char *thread)
     snprintf(path, sizeof path, "/proc/%d/task/%.16s/children", (int)w->parent, thread);
     int fd = proc_open(path, 0);
     if (fd < 0)
-        return walk_error(errno);
+        return list_error(errno);
     /* Numbers with a blank after each; one may be cut in two by the buffer's end. */
     while (result == 0 && (length = read(fd, text, sizeof text)) > 0) {
         for (ssize_t i = 0; i < length && result == 0; i++) {
@@ -221,7 +227,7 @@ static int children_of_thread(const struct walk *w, const char *thread)
         }
     }
     if (result == 0)
-        result = length < 0 ? walk_error(errno) : append_child(w, pid);
+        result = length < 0 ? list_error(errno) : append_child(w, pid);
     proc_close(fd);
     return result;
 }
@@ -235,7 +241,7 @@ static int each_number(const char *path, int (*each)(const char *name, void *dat
 
     int fd = proc_open(path, O_DIRECTORY);
     if (fd < 0)
-        return walk_error(errno);
+        return list_error(errno);
     while (result == 0 && (length = getdents64(fd, room, sizeof room)) > 0) {
         for (ssize_t at = 0; at < length && result == 0;) {
             const struct dirent64 *e = (const void *)(room + at);
@@ -245,7 +251,7 @@ static int each_number(const char *path, int (*each)(const char *name, void *dat
         }
     }
     if (result == 0 && length < 0)
-        result = walk_error(errno);
+        result = list_error(errno);
     proc_close(fd);
     return result;
 }
@@ -264,7 +270,7 @@ static int each_process(const char *name, void *data)
     if (w->skip && w->skip(pid, w->data))
         return 0;
     if (!process_stat_read(pid, &s))
-        return walk_error(errno);
+        return stat_error(errno);
     return s.parent == w->parent ? tree_append(w->tree, &s) : 0;
 }
 
@@ -332,7 +338,7 @@ int process_tree_add(struct process_tree *tree, pid_t pid)
     size_t from = tree->count;
 
     if (!process_stat_read(pid, &s))
-        return walk_error(errno);
+        return stat_error(errno);
     int result = tree_append(tree, &s);
     return result < 0 ? result : grow(tree, from);
 }

@@ -93,6 +93,15 @@ bool events_know(const struct events *e, pid_t pid)
     return false;
 }
 
+size_t events_ends(const struct events *e)
+{
+    size_t ends = 0;
+
+    for (size_t i = 0; i < e->count; i++)
+        ends += !(at(e, i)->flags & EVENT_EMPTY);
+    return ends;
+}
+
 static void wait_for(const struct event *event)
 {
     if (!(event->flags & EVENT_EMPTY))

@@ -56,6 +56,8 @@ void events_exit(struct events *e, const siginfo_t *info, uint8_t flags, const c
 void events_empty(struct events *e);
 /* Whether the end of pid is among them. */
 bool events_know(const struct events *e, pid_t pid);
+/* How many ends are among them. */
+size_t events_ends(const struct events *e);
 /* Waits for the zombies that are kept, and keeps none any more. */
 void events_let_go(struct events *e);
 /* Everything up to seq may be forgotten, and is waited for. */

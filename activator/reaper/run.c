@@ -161,6 +161,7 @@ struct look {
     struct run *run;
     unsigned seen;
     unsigned found;
+    unsigned kept;
     bool living;
     bool more;
 };
@@ -176,7 +177,10 @@ static bool look_at(pid_t pid, void *data)
         return true;
     l->seen++;
     l->living |= info.si_pid == 0;
-    if (info.si_pid == 0 || events_know(&l->run->events, pid))
+    if (info.si_pid == 0)
+        return true;
+    l->kept++;
+    if (events_know(&l->run->events, pid))
         return true;
     l->found++;
     ended(l->run, &info);
@@ -191,16 +195,14 @@ static bool look_around(struct run *r)
     struct process_tree none = {0};
 
     int result = process_tree_children(&none, look_at, &l);
-    if (result < 0) {
-        loop_arm(&r->loop, &r->again, REAP_AGAIN);
-        return false;
-    }
-    if (!l.more && !l.living)
+    /* A list that lacks what is there can neither say who has ended nor that nobody is left. */
+    bool complete = result == 0 && (l.more || l.kept == events_ends(&r->events));
+    if (complete && !l.more && !l.living)
         nothing_left(r);
     /* Others need the pids, and the ends of thousands are not to cost us thousands of looks each:
      * these are waited for at once, until the activator has the last of them. Killed now as well,
      * we take them along. */
-    if (r->events.count <= MESSAGE_KEPT_MAX - REAP_TURN && l.seen <= LOOK_MAX)
+    if (complete && r->events.count <= MESSAGE_KEPT_MAX - REAP_TURN && l.seen <= LOOK_MAX)
         return l.more;
     events_let_go(&r->events);
     return true;

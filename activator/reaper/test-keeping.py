@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: MIT
 """What the reaper of a run keeps back: the dead, until their ends have reached the activator, and
 descriptors."""
+import ctypes
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 
@@ -84,6 +86,30 @@ def not_many_ends_are_kept(a):
     # And the parent of them all, which nobody had waited for.
     got = c.until_empty()
     assert got[0].pid == first and got[-1].seq == count + 3, got
+    assert ended(p) == 0
+
+
+@test
+def a_list_of_children_that_cannot_be_read(a):
+    """Then nobody is taken for gone, and nothing is kept; another look comes with the next end."""
+    def no_proc():
+        # In a namespace of its own, with nothing below /proc.
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(0x00020000) or libc.mount(b'none', b'/', None, 0x44000, None) or \
+                libc.mount(b'none', b'/proc', b'tmpfs', 0, None):
+            os._exit(77)
+    if os.geteuid() != 0 or subprocess.run(['true'], preexec_fn=no_proc).returncode != 0:
+        raise Skip('no mounts for us')
+    p, c = a.sh('(exec sleep 1000) & (exec sleep 1000) & exit 4', start={'preexec_fn': no_proc})
+    first = c.expect(SPAWNED).pid
+    assert (lambda m: (m.pid, m.status))(c.expect(EXIT)) == (first, 4)
+    wait_for(lambda: stat(first) is None, 'its end to be waited for')
+    one, other = below(p.pid)
+    os.kill(one, signal.SIGTERM)
+    assert c.expect(EXIT).pid == one
+    assert p.poll() is None and alive(other)
+    os.kill(other, signal.SIGTERM)
+    assert c.until_empty()[0].pid == other
     assert ended(p) == 0
 
 
