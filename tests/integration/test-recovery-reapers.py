@@ -89,10 +89,11 @@ def _(world):
     check_settles(lambda: world.fields(bus, "test.A").get("ReaperPID", 0), 0, "the top reaper has the rest")
     check_equal(world.ctl(bus, "stop", "test.A").rc, 0, "the rest is stopped")
     end = (f["MainPID"], "killed", int(signal.SIGUSR1))
-    check_equal(ends_of(signals, "test.A"), [end], "ServiceExited once")
+    check_settles(lambda: len(ends_of(signals, "test.A", "ProcessExited")) >= 3, True,
+                  "ProcessExited of each")
     told = ends_of(signals, "test.A", "ProcessExited")
-    check_equal(told.count(end), 1, "ProcessExited once")
-    check_equal(len(told), 3, "and once for each of the others")
+    check_equal((told.count(end), len(told)), (1, 3), "ProcessExited once")
+    check_equal(ends_of(signals, "test.A"), [end], "ServiceExited once")
     check_equal(history_of(world, bus, "test.A"), [end], "in the history")
 
 
@@ -122,8 +123,8 @@ def _(world):
     check_equal(world.ctl(bus, "stop", "test.N3").rc, 0, "and the one with its own reaper")
     check_equal([world.fields(bus, n)["NProcesses"] for n in names], [0, 3, 3, 0],
                 "the others go on")
-    check_equal([s[1][0] for s in signals if s[0] == "ServiceExited"], ["test.N0", "test.N3"],
-                "and nobody is said to have ended")
+    check_settles(lambda: [s[1][0] for s in signals if s[0] == "ServiceExited"],
+                  ["test.N0", "test.N3"], "and nobody is said to have ended")
 
 
 main()
