@@ -153,7 +153,8 @@ static void sign_lock(int fd, pid_t top)
     if (top > 1 && process_stat_read(top, &s))
         length += snprintf(text + length, sizeof text - (size_t)length,
                            "%d.%" G_GUINT64_FORMAT "\n", (int)top, (guint64)s.start);
-    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)length, 0) < 0)
+    /* In this order it is never empty: who reads an old one meets the same top reaper, mostly. */
+    if (pwrite(fd, text, (size_t)length, 0) < 0 || ftruncate(fd, length) < 0)
         g_debug("the lock does not name this process: %s", g_strerror(errno));
 }
 
