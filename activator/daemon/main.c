@@ -443,8 +443,10 @@ static int run_activator(struct activator *a)
         a->leaving = TRUE;
         bus_free(g_steal_pointer(&a->bus));
     }
-    if (a->reexec)
+    if (a->reexec) {
         execute_again(a);
+        return ACTIVATOR_LATER;
+    }
     return a->exit_status;
 }
 

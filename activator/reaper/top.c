@@ -59,6 +59,9 @@ static void child_exec(const struct top *t, int fd)
     execvp(command[0], command);
     int number = errno;
     complain("cannot execute %s: %s", command[0], strerror(number));
+    /* It may be on its way: a package is being replaced. */
+    if (t->restarted)
+        _exit(ACTIVATOR_LATER);
     _exit(number == ENOENT ? 127 : 126);
 }
 

@@ -4,6 +4,7 @@
 on their way; and a next one that cannot serve just now is not the last."""
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import *  # noqa: E402
 from harness.base import read_text  # noqa: E402
+from harness.world import BUILD  # noqa: E402
 
 NAME, PATH = "org.dbusactivator.Activator1", "/org/dbusactivator/Activator1"
 ERROR = "org.freedesktop.DBus.Error."
@@ -47,6 +49,37 @@ def _(world):
     check_equal([after[k] for k in keys], [before[k] for k in keys], "nothing was lost")
     bus.begin_start("test.B").error()
     check_equal(world.fields(bus, "test.B")["Managed"], True, "all is as ever")
+
+
+for the_way in ("killed", "Reexec"):
+    @case(f"the program is away for a while, {the_way}")
+    def _(world, way=the_way):
+        tree = world.path / "tree"
+        for folder, program in (("daemon", "dbus-activatord"), ("reaper", "dbus-activator-reaper"),
+                                ("helper", "dbus-activator-launch-helper-session")):
+            (tree / "activator" / folder).mkdir(parents=True)
+            shutil.copy(BUILD / "activator" / folder / program, tree / "activator" / folder)
+        (tree / "build.ninja").touch()
+        world.program = lambda name: tree / "activator" / name \
+            if (tree / "activator" / name).exists() else BUILD / "activator" / name
+        bus, activator = world.both("signal")
+        world.service("test.A", "name test.A")
+        world.service("test.B", "name test.B")
+        world.served(bus, "test.A", "test.B")
+        bus.start("test.A")
+        before = world.fields(bus, "test.A")
+        program = tree / "activator/daemon/dbus-activatord"
+        program.rename(program.with_suffix(".away"))
+        if way == "Reexec":
+            world.member(bus, "Reexec")
+        else:
+            kill_pid(activator.pid)
+        wait_for(lambda: read_text(activator.errors).count("cannot serve now") > 1, "two tries")
+        program.with_suffix(".away").rename(program)
+        wait_for(lambda: bus.owner_pid(NAME), "the next activator")
+        check_equal(bus.start("test.B"), 1, "it serves")
+        check_equal([world.fields(bus, "test.A")[k] for k in ("Run", "MainPID", "State")],
+                    [before[k] for k in ("Run", "MainPID", "State")], "nothing was lost")
 
 
 for the_door in DOORS:
