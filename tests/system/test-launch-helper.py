@@ -178,15 +178,16 @@ class Listener:
             if not data:  # connected, looked at the peer and left
                 peer.close()
                 continue
-            if answer is not None and answer != "close":
-                peer.send(answer)
             if answer is None:
                 self.held.append(peer)
-            else:
-                peer.close()
+            # Before the answer: the helper ends with it, and is waited for.
             with self.changed:
                 self.asked.append(data)
                 self.changed.notify_all()
+            if answer is not None:
+                if answer != "close":
+                    peer.send(answer)
+                peer.close()
 
     def close(self):
         self.socket.shutdown(socket.SHUT_RDWR)
