@@ -43,7 +43,7 @@ void environment_recall(struct activator *a)
     char *text = NULL;
     gsize length = 0;
 
-    /* One NUL after each pair; GLib puts another one behind the last. */
+    /* One NUL after each pair; read_end() puts another one behind the last. */
     int fd = a->system ? -1 : read_end_open(path);
     text = fd < 0 ? NULL : read_end(fd, ENVIRONMENT_MAX, &length, NULL);
     if (fd >= 0)
